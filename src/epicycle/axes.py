@@ -1,0 +1,29 @@
+"""Axis names and units used in every signature.
+
+Axes (jaxtyping letters)
+    p  residue or number, 0..modulus-1          k  frequency, 0..p//2 (cycles per p numbers)
+    b  example (a question with its answer)     s  token position
+    d  residual width                           h  attention head        e  head width
+    m  MLP neuron                               v  vocabulary            c  answer class
+    r  stacked run                              f  row of the real Fourier basis (constant, cos 1, sin 1, ...)
+
+Units
+    frequency  cycles per modulus, an integer   period    numbers, modulus / frequency
+    phase      radians in (-pi, pi]             power     share of the centred sum of squares, in [0, 1]
+    loss       nats per answer token            accuracy  share of answers, in [0, 1]
+    steps      optimiser updates
+"""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Table = Float[np.ndarray, "p *site"]
+"""One row per number; the remaining axes are pooled as channels."""
+
+Basis = Float[np.ndarray, "f p"]
+"""Rows are orthonormal functions of the number."""
+
+Spectrum1D = Float[np.ndarray, " k"]
+Spectrum2D = Float[np.ndarray, "f f"]
+Labels = Int[np.ndarray, " b"]
+Tokens = Int[np.ndarray, "b s"]

@@ -1,0 +1,46 @@
+"""Shape and initialisation of the one-layer transformer. Imports no framework."""
+
+import dataclasses
+from typing import Literal
+
+from epicycle.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """One attention layer and one MLP, no LayerNorm, untied embedding and unembedding, read at the last position."""
+
+    width: int = 128
+    """Residual width d."""
+    num_heads: int = 4
+    """Attention heads; the head width is width / num_heads."""
+    mlp_width: int = 512
+    """Neurons of the MLP (ReLU); a multiple of 16."""
+    positions: bool = False
+    """Learned positional embeddings."""
+    biases: bool = False
+    """Biases in both MLP layers."""
+    readout: Literal["operand", "equals"] = "operand"
+    """Where the answer is read: tokens (a, op, b) at b, or tokens (a, b, =) at the equals sign."""
+    init: Literal["furuta2024", "furuta2024-paper", "nanda2023"] = "furuta2024"
+    """Initial standard deviations: the authors' code, the text of the same paper (1/sqrt(fan out)), or Nanda et al."""
+
+    def __post_init__(self):
+        for name in ("width", "num_heads", "mlp_width"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"got {name} {getattr(self, name)}; expected at least 1. Choose a positive number.")
+        if self.width % self.num_heads:
+            raise ConfigError(
+                f"got width {self.width} with {self.num_heads} heads; the width must be a multiple of the number "
+                f"of heads. Choose for example width {self.num_heads * 32}."
+            )
+        if self.width % 16 or self.mlp_width % 16:
+            raise ConfigError(
+                f"got width {self.width} and mlp_width {self.mlp_width}; both must be multiples of 16. "
+                "Round them up."
+            )
+
+    @property
+    def head_width(self) -> int:
+        """Width of one attention head."""
+        return self.width // self.num_heads

@@ -1,0 +1,207 @@
+"""A modular task: a table of questions and answers over 0..modulus-1, and its split.
+
+Source: Furuta et al. 2024, section 4 and App. C; the released loader for the order of pairs, the shuffle and the
+operator tokens. Token ids: numbers 0..p-1, then = + - * / at p..p+4 (published), then one more for each further
+polynomial of a mixture. With read-out `equals` (Nanda et al. 2023) there is one token per task after the numbers.
+"""
+
+import dataclasses
+import itertools
+import random
+from typing import Literal, NamedTuple, final
+
+import numpy as np
+
+from epicycle.errors import ConfigError
+from epicycle.tasks.operations import MAX_EXAMPLES, Formula, answers, formula
+
+OPERATORS = "=+-*/"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """What is learned, on which pairs."""
+
+    formulas: tuple[str, ...] = ("a + b",)
+    """One formula, or several for one model on the mixture."""
+    modulus: int = 97
+    """Answers are taken modulo this; at least 2."""
+    train_fraction: float = 0.3
+    """Share of all pairs that is trained on, above 0 and below 1."""
+    split_seed: int = 0
+    """Seed of the split alone; the weights have another."""
+    split_by: Literal["ordered", "unordered"] = "ordered"
+    """Split ordered pairs as published, or keep (a, b) and (b, a) on the same side (no swap leakage)."""
+    operand_range: Literal["modulus", "published"] = "modulus"
+    """Operands 0..p-1, or 0..p+4 as in the authors' code, where operator tokens also occur as operands."""
+
+    def __post_init__(self):
+        if not isinstance(self.modulus, int) or self.modulus < 2:
+            raise ConfigError(f"got modulus {self.modulus}; expected an integer of at least 2. Try 97.")
+        if not 0 < self.train_fraction < 1:
+            raise ConfigError(
+                f"got train fraction {self.train_fraction}; expected a number above 0 and below 1, so that there are "
+                "pairs to train on and pairs to test on. Try 0.3."
+            )
+        if not self.formulas:
+            raise ConfigError("got no formula; expected at least one. Try a+b.")
+        if self.split_by not in ("ordered", "unordered"):
+            raise ConfigError(f"got split_by {self.split_by!r}; expected 'ordered' or 'unordered'. Choose one.")
+        if self.operand_range not in ("modulus", "published"):
+            raise ConfigError(f"got operand_range {self.operand_range!r}; expected 'modulus' or 'published'. Choose one.")
+        rules = [formula(text) for text in self.formulas]
+        if len({rule.text for rule in rules}) < len(rules):
+            raise ConfigError(f"got the same formula twice in {', '.join(self.formulas)}; expected each once. Drop one.")
+        if len({rule.num_operands for rule in rules}) > 1:
+            raise ConfigError(
+                f"got formulas of two and of three operands in {', '.join(self.formulas)}; a mixture needs the same "
+                "number in each. Train them apart."
+            )
+        size = self.num_numbers ** rules[0].num_operands
+        if size > MAX_EXAMPLES:
+            raise ConfigError(
+                f"got modulus {self.modulus} with {rules[0].num_operands} operands, {size:,} questions; expected at "
+                f"most {MAX_EXAMPLES:,}. Choose a smaller modulus."
+            )
+
+    @property
+    def num_numbers(self) -> int:
+        """Number of values an operand takes."""
+        return self.modulus + (len(OPERATORS) if self.operand_range == "published" else 0)
+
+
+class Examples(NamedTuple):
+    """Questions as tokens, with their answers; `task` is the index of the formula."""
+
+    tokens: np.ndarray  # (b, s)
+    labels: np.ndarray  # (b,)
+    task: np.ndarray  # (b,)
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Task:
+    """The table of all questions of one configuration. Make it with `modular_task`.
+
+    `operands` (n, 2 or 3) lists every tuple, first operand slowest; `labels` and `defined` are (formulas, n);
+    `train` and `test` index its rows.
+    """
+
+    config: TaskConfig
+    rules: tuple[Formula, ...]
+    operands: np.ndarray
+    labels: np.ndarray
+    defined: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+
+    def __repr__(self) -> str:
+        texts = ", ".join(rule.text for rule in self.rules)
+        return f"Task({texts} mod {self.config.modulus}: {len(self.train)} train, {len(self.test)} test)"
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of formulas."""
+        return len(self.rules)
+
+    def operator_tokens(self, readout: str) -> list[int]:
+        """Token id that marks each formula."""
+        p = self.config.modulus
+        if readout == "equals":
+            return [p + i for i in range(self.num_tasks)]
+        used, extra = [], p + len(OPERATORS)
+        for rule in self.rules:
+            token = p + OPERATORS.index(rule.op_symbol)
+            if token in used:
+                token, extra = extra, extra + 1
+            used.append(token)
+        return used
+
+    def vocabulary(self, readout: str) -> int:
+        """Number of tokens: 102 for one formula at p = 97, as published."""
+        least = 0 if readout == "equals" else self.config.modulus + len(OPERATORS)
+        return max(least, self.config.num_numbers, *(t + 1 for t in self.operator_tokens(readout)))
+
+    def examples(self, part: Literal["train", "test", "all"], readout: str = "operand") -> Examples:
+        """Tokens (a, op, b[, op, c]) or, with read-out `equals`, (a, b[, c], =), and labels, formula by formula."""
+        index = {"train": self.train, "test": self.test, "all": np.arange(len(self.operands))}[part]
+        tokens, labels, tasks = [], [], []
+        for i, operator in enumerate(self.operator_tokens(readout)):
+            rows = index[self.defined[i, index]]
+            columns = [self.operands[rows, k] for k in range(self.operands.shape[1])]
+            sign = np.full(len(rows), operator)
+            if readout == "equals":
+                columns.append(sign)
+            else:
+                columns = [x for column in columns for x in (column, sign)][:-1]
+            tokens.append(np.stack(columns, 1))
+            labels.append(self.labels[i, rows])
+            tasks.append(np.full(len(rows), i))
+        return Examples(np.concatenate(tokens), np.concatenate(labels), np.concatenate(tasks))
+
+    def swap_leakage(self) -> float:
+        """Share of test pairs (a, b) whose swap (b, a) was trained on: what knowing only f(a,b) = f(b,a) can answer."""
+        if self.operands.shape[1] != 2:
+            return 0.0
+        n = self.config.num_numbers
+        trained = np.zeros((n, n), bool)
+        trained[self.operands[self.train, 0], self.operands[self.train, 1]] = True
+        return float(trained[self.operands[self.test, 1], self.operands[self.test, 0]].mean())
+
+    def is_symmetric(self, index: int = 0) -> bool:
+        """True if f(a, b) = f(b, a) for every pair."""
+        n = self.config.num_numbers
+        if self.operands.shape[1] != 2:
+            return False
+        table = np.where(self.defined[index], self.labels[index], -1).reshape(n, n)
+        return bool((table == table.T).all())
+
+
+def split(config: TaskConfig, operands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows to test on.
+
+    `ordered`: Python's own shuffle of all tuples, the first int(fraction x count) train: with
+    `operand_range="published"` the same list of pairs as the authors' loader.
+    """
+    if config.split_by == "unordered":
+        keys = np.sort(operands, 1)
+        _, group = np.unique(keys, axis=0, return_inverse=True)
+        group = group.reshape(-1)
+    else:
+        group = np.arange(len(operands))
+    order = list(range(int(group.max()) + 1))
+    random.Random(config.split_seed).shuffle(order)
+    kept = int(config.train_fraction * len(order))
+    rank = np.empty(len(order), int)
+    rank[order] = np.arange(len(order))
+    place = rank[group]
+    by_place = np.argsort(place, kind="stable")
+    is_train = place[by_place] < kept
+    return by_place[is_train], by_place[~is_train]
+
+
+def modular_task(config: TaskConfig) -> Task:
+    """Build the table of a configuration.
+
+    Raises:
+        ConfigError: A formula has no defined answer, or one side of the split is empty.
+        FormulaError: A formula cannot be read.
+    """
+    rules = tuple(formula(text) for text in config.formulas)
+    numbers = range(config.num_numbers)
+    operands = np.array(list(itertools.product(numbers, repeat=rules[0].num_operands)))
+    pairs = [answers(rule, config.modulus, operands) for rule in rules]
+    labels, defined = np.stack([x for x, _ in pairs]), np.stack([x for _, x in pairs])
+    if config.split_by == "ordered":  # tuples that no formula defines are never in the list that is shuffled
+        keep = defined.any(0)
+        operands, labels, defined = operands[keep], labels[:, keep], defined[:, keep]
+    train, test = split(config, operands)
+    for rule, mask in zip(rules, defined, strict=True):
+        for name, part in (("train", train), ("test", test)):
+            if not mask[part].any():
+                raise ConfigError(
+                    f"got {int(mask.sum())} defined pairs of {rule.text} modulo {config.modulus} at train fraction "
+                    f"{config.train_fraction}, which leaves none to {name} on; expected some on both sides. "
+                    "Choose a larger modulus or another train fraction."
+                )
+    return Task(config, rules, operands, labels, defined, train, test)
