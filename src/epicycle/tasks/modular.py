@@ -153,7 +153,8 @@ class Task:
         n = self.config.num_numbers
         if self.operands.shape[1] != 2:
             return False
-        table = np.where(self.defined[index], self.labels[index], -1).reshape(n, n)
+        table = np.full((n, n), -1)
+        table[self.operands[:, 0], self.operands[:, 1]] = np.where(self.defined[index], self.labels[index], -1)
         return bool((table == table.T).all())
 
 

@@ -1,9 +1,13 @@
 """Settings of training. Imports no framework."""
 
 import dataclasses
-from typing import Literal
+import re
+from typing import Any, Literal
 
 from epicycle.errors import ConfigError
+from epicycle.models.config import ModelConfig
+from epicycle.tasks.modular import TaskConfig
+from epicycle.tasks.operations import formula
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,3 +36,108 @@ class OptimiserConfig:
             raise ConfigError(f"got betas {self.betas}; both must be at least 0 and below 1. Try 0.9 and 0.98.")
         if self.loss not in ("float64", "margin"):
             raise ConfigError(f"got loss {self.loss!r}; expected 'float64' or 'margin'. Choose one of them.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How long to train, how often to look, what to keep."""
+
+    max_steps: int = 300_000
+    """Optimiser updates at most; a run that has not grokked by then did not grok."""
+    evaluate_every: int = 100
+    """Steps between evaluations of train and test loss and accuracy."""
+    measure_every: int = 1000
+    """Steps between the dearer measures (spectra of logits and neurons); a multiple of evaluate_every."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints to resume from; the last two are kept, and log-spaced ones for ever."""
+    grok_accuracy: float = 0.99
+    """Test accuracy that counts as grokked."""
+    hold_evaluations: int = 20
+    """Stop once this many evaluations in a row reached grok_accuracy; 0 trains to max_steps."""
+
+    def __post_init__(self):
+        for name in ("max_steps", "evaluate_every", "measure_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"got {name} {getattr(self, name)}; expected at least 1. Choose a positive number.")
+        for name in ("measure_every", "checkpoint_every"):
+            if getattr(self, name) % self.evaluate_every:
+                raise ConfigError(
+                    f"got {name} {getattr(self, name)} with evaluate_every {self.evaluate_every}; expected a multiple. "
+                    f"Try {-(-getattr(self, name) // self.evaluate_every) * self.evaluate_every}."
+                )
+        if not 0 < self.grok_accuracy <= 1:
+            raise ConfigError(f"got grok_accuracy {self.grok_accuracy}; expected above 0 and at most 1. Try 0.99.")
+        if self.hold_evaluations < 0:
+            raise ConfigError(f"got hold_evaluations {self.hold_evaluations}; expected 0 or more. Try 20.")
+
+    def is_kept(self, step: int) -> bool:
+        """True for the log-spaced steps (two per doubling, on evaluations) whose checkpoints are never deleted."""
+        if step == 0:
+            return True
+        n = step // self.evaluate_every
+        ladder = {round(2 ** (i / 2)) for i in range(64)}
+        return step % self.evaluate_every == 0 and n in ladder
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that determines a trained model. Its hash is the run's id."""
+
+    task: TaskConfig = TaskConfig()
+    model: ModelConfig = ModelConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    seed: int = 0
+    """Seed of the initial weights."""
+    recipe: str = "furuta2024"
+    """Name of the recipe this started from."""
+
+    @property
+    def name(self) -> str:
+        """Readable part of the run's id."""
+        texts = [text.replace(" ", "").replace("*", "").replace("/", "div") for text in self.task.formulas]
+        joined = "_and_".join(re.sub(r"[^A-Za-z0-9+\-]", "", text) for text in texts)
+        return f"{joined[:48]}-p{self.task.modulus}-seed{self.seed}"
+
+
+def furuta2024(task: TaskConfig, schedule: ScheduleConfig = ScheduleConfig(), seed: int = 0) -> RunConfig:  # noqa: B008
+    """Furuta et al. 2024: tokens (a, op, b) read at b, no positions, no biases, float64 log-softmax."""
+    return RunConfig(task=task, schedule=schedule, seed=seed, recipe="furuta2024")
+
+
+def nanda2023(task: TaskConfig, schedule: ScheduleConfig = ScheduleConfig(), seed: int = 0) -> RunConfig:  # noqa: B008
+    """Nanda et al. 2023: tokens (a, b, =), learned positions, MLP biases, ten steps of warm-up. Published at p = 113."""
+    return RunConfig(
+        task=task,
+        model=ModelConfig(positions=True, biases=True, readout="equals", init="nanda2023"),
+        optimiser=OptimiserConfig(warmup_steps=10),
+        schedule=schedule,
+        seed=seed,
+        recipe="nanda2023",
+    )
+
+
+RECIPES = {"furuta2024": furuta2024, "nanda2023": nanda2023}
+"""Name -> function that returns a full configuration."""
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The configuration as plain JSON values, formulas in normal form."""
+    values = dataclasses.asdict(config)
+    values["task"]["formulas"] = [formula(text).text for text in config.task.formulas]
+    values["optimiser"]["betas"] = list(config.optimiser.betas)
+    return values
+
+
+def from_dict(values: dict[str, Any]) -> RunConfig:
+    """The configuration that `to_dict` wrote."""
+    task = dict(values["task"])
+    optimiser = dict(values["optimiser"])
+    return RunConfig(
+        task=TaskConfig(**task | {"formulas": tuple(task["formulas"])}),
+        model=ModelConfig(**values["model"]),
+        optimiser=OptimiserConfig(**optimiser | {"betas": tuple(optimiser["betas"])}),
+        schedule=ScheduleConfig(**values["schedule"]),
+        seed=values["seed"],
+        recipe=values["recipe"],
+    )

@@ -1,0 +1,124 @@
+"""What chance alone puts at each frequency. Every spectral claim names one of these.
+
+To add a null: a function (table, generator) -> table of the same shape, and one line in NULLS.
+p = (1 + b) / (B + 1), with b the number of draws at least as large as what was measured.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from epicycle.axes import Table
+from epicycle.fourier.bases import Basis
+
+NullDraw = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def permuted(table: Table, generator: np.random.Generator) -> Table:
+    """Rows in random order: the same vectors, no order of the numbers. Misses peaks beside a strong trend."""
+    return table[generator.permutation(len(table))]
+
+
+def permuted_within_decades(table: Table, generator: np.random.Generator) -> Table:
+    """Rows shuffled inside each block of ten: keeps the trend, destroys every period up to ten."""
+    order = np.concatenate([generator.permutation(np.arange(i, min(i + 10, len(table)))) for i in range(0, len(table), 10)])
+    return table[order]
+
+
+def white_noise(table: Table, generator: np.random.Generator) -> Table:
+    """Gaussian noise of the same shape: the floor of every statistic at this width."""
+    return generator.standard_normal(table.shape)
+
+
+def ramp(table: Table, generator: np.random.Generator) -> Table:
+    """The table's own best straight line per channel plus its residuals in random order: a trend and nothing else."""
+    n = np.arange(len(table)) - (len(table) - 1) / 2
+    line = np.outer(n, n @ table / (n @ n)) + table.mean(0)
+    return line + (table - line)[generator.permutation(len(table))]
+
+
+NULLS: dict[str, NullDraw] = {
+    "permuted": permuted,
+    "within decades": permuted_within_decades,
+    "ramp": ramp,
+    "white noise": white_noise,
+}
+"""Name -> how one draw is made."""
+
+
+def frequency_table(frequency: Float[np.ndarray, " p"], width: int) -> Table:
+    """A table that knows only how often each number occurs: log frequency along one direction of `width`."""
+    return np.outer(np.log(np.asarray(frequency, np.float64) + 1), np.ones(width) / width**0.5)
+
+
+def without_frequency(table: Table, frequency: Float[np.ndarray, " p"]) -> Table:
+    """The table with log token frequency regressed out of every channel."""
+    x = np.log(np.asarray(frequency, np.float64) + 1)
+    x = x - x.mean()
+    flat = np.asarray(table, np.float64).reshape(len(table), -1)
+    return flat - np.outer(x, x @ flat / (x @ x))
+
+
+def detrended(table: Table) -> Table:
+    """The table without its straight line in the number, per channel (the mean goes too)."""
+    flat = np.asarray(table, np.float64).reshape(len(table), -1)
+    n = np.arange(len(flat)) - (len(flat) - 1) / 2
+    centred = flat - flat.mean(0)
+    return centred - np.outer(n, n @ centred / (n @ n))
+
+
+class NullTest(NamedTuple):
+    """A spectrum against one null.
+
+    `p_value` is for one frequency named beforehand; `p_family` allows for having looked at all of them.
+    `level` is the share at each frequency that only 5 % of null tables exceed, `median` the typical share.
+    """
+
+    null: str
+    draws: int
+    p_value: Float[np.ndarray, " k"]
+    p_family: Float[np.ndarray, " k"]
+    level: Float[np.ndarray, " k"]
+    median: Float[np.ndarray, " k"]
+
+
+def _shares(table: np.ndarray, basis: Basis) -> np.ndarray:
+    square = ((basis.rows @ table) ** 2).sum(1)
+    power = square[basis.cosine] + np.where(basis.sine >= 0, square[basis.sine], 0.0)
+    return power / power.sum()
+
+
+def null_test(table: Table, basis: Basis, null: str, draws: int = 999, seed: int = 0) -> NullTest:
+    """Compare the share of power at each frequency with that of `draws` null tables.
+
+    Args:
+        table: One row per number, finite, not constant.
+        basis: From `fourier.bases`.
+        null: A key of NULLS.
+        draws: Number B of null tables; the smallest possible p is 1/(B+1).
+        seed: Seed of the draws.
+
+    Returns:
+        p-values per frequency, alone and family-wise.
+
+    Source:
+        Monte-Carlo test with the usual +1 correction. Family-wise level by the maximum over frequencies of the share
+        standardised with the null's own mean and spread at that frequency (Westfall and Young 1993), so that a null
+        that keeps a strong trend does not drown every other frequency.
+    """
+    flat = np.asarray(table, np.float64).reshape(len(table), -1)
+    if flat.shape[1] > len(flat) and null != "white noise":
+        # rotating the channels changes no share, and a table has at most as many directions as rows
+        u, s, _ = np.linalg.svd(flat, full_matrices=False)
+        flat = u * s
+    measured = _shares(flat, basis)
+    generator = np.random.default_rng(seed)
+    drawn = np.stack([_shares(NULLS[null](flat, generator), basis) for _ in range(draws)])
+    larger = (drawn >= measured * (1 - 1e-12)).sum(0)
+    mean, spread = drawn.mean(0), np.maximum(drawn.std(0), 1e-300)
+    top = ((drawn - mean) / spread).max(1)
+    family = (top[:, None] >= (measured - mean) / spread - 1e-9).sum(0)
+    return NullTest(null, draws, (1 + larger) / (draws + 1), (1 + family) / (draws + 1),
+                    np.quantile(drawn, 0.95, axis=0), np.median(drawn, 0))  # fmt: skip

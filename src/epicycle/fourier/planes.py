@@ -1,0 +1,184 @@
+"""Logits and neurons as functions of two numbers: which waves of a+b or a-b carry them, and the loss without them.
+
+A wave of the sum, cos w(a+b), is (cos x cos - sin x sin)/sqrt(2) in the product basis; of the difference,
+(cos x cos + sin x sin)/sqrt(2). In the multiplicative basis the same planes are waves of a product or a quotient.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from epicycle.fourier.bases import Basis
+
+Plane = Literal["sum", "difference"]
+
+
+def plane_directions(basis: Basis, frequency: int, plane: Plane) -> Float[np.ndarray, "2 p p"]:
+    """Unit functions cos and sin of w(a+b) or w(a-b) on the grid of pairs (one function at the Nyquist frequency).
+
+    Source: Nanda et al. 2023 (`get_component_cos_xpy`); the difference is the same identity with the other sign.
+    """
+    i = int(np.flatnonzero(basis.frequency == frequency)[0])
+    c = basis.rows[basis.cosine[i]]
+    if basis.sine[i] < 0:
+        return np.outer(c, c)[None]
+    s = basis.rows[basis.sine[i]]
+    sign = -1 if plane == "sum" else 1
+    cosine = (np.outer(c, c) + sign * np.outer(s, s)) / 2**0.5
+    sine = (np.outer(s, c) - sign * np.outer(c, s)) / 2**0.5
+    return np.stack([cosine, sine])
+
+
+def plane_power(spectrum: Float[np.ndarray, "f f channels"], basis: Basis, plane: Plane) -> Float[np.ndarray, " k"]:
+    """Squared norm of a two-dimensional spectrum in the plane of each frequency."""
+    power = np.zeros(len(basis.frequency))
+    sign = -1 if plane == "sum" else 1
+    for i, (c, s) in enumerate(zip(basis.cosine, basis.sine, strict=True)):
+        if s < 0:
+            power[i] = (spectrum[c, c] ** 2).sum()
+            continue
+        cosine = (spectrum[c, c] + sign * spectrum[s, s]) / 2**0.5
+        sine = (spectrum[s, c] - sign * spectrum[c, s]) / 2**0.5
+        power[i] = (cosine**2).sum() + (sine**2).sum()
+    return power
+
+
+def variance(spectrum: Float[np.ndarray, "f f channels"], basis: Basis) -> float:
+    """Squared norm of a two-dimensional spectrum without the constant-constant entry and what has no frequency."""
+    keep = np.ones(len(spectrum), bool)
+    keep[list(basis.other)] = False
+    inside = spectrum[keep][:, keep]
+    return float((inside**2).sum() - (inside[basis.constant, basis.constant] ** 2).sum())
+
+
+def explained_by_frequency(
+    spectrum: Float[np.ndarray, "f f m"], basis: Basis
+) -> tuple[Float[np.ndarray, "k m"], Float[np.ndarray, " m"]]:
+    """Share of each neuron's centred variance in the block {1, cos, sin} x {1, cos, sin} of one frequency.
+
+    Returns:
+        The shares (frequencies, neurons), zero for a dead neuron, and each neuron's centred squared norm.
+
+    Source: Nanda et al. 2023. All frequencies are searched; their `range(1, p//2)` leaves out the last.
+    """
+    square = spectrum**2
+    total = square.sum((0, 1)) - square[basis.constant, basis.constant]
+    for row in basis.other:
+        total = total - square[row].sum(0) - square[:, row].sum(0) + square[row, row]
+    shares = np.zeros((len(basis.frequency), spectrum.shape[2]))
+    for i, (c, s) in enumerate(zip(basis.cosine, basis.sine, strict=True)):
+        rows = [basis.constant, c] + ([s] if s >= 0 else [])
+        block = square[np.ix_(rows, rows)].sum((0, 1)) - square[basis.constant, basis.constant]
+        shares[i] = np.divide(block, total, out=np.zeros_like(block), where=total > 1e-30)
+    return shares, total
+
+
+def key_frequencies(
+    shares: Float[np.ndarray, "k m"], basis: Basis, threshold: float = 0.85, least_neurons: float = 0.01
+) -> Int[np.ndarray, " keys"]:
+    """Frequencies that own neurons: each explains more than `threshold` of at least `least_neurons` of the neurons.
+
+    Args:
+        shares: From `explained_by_frequency`.
+        basis: The basis of the shares.
+        threshold: Share of a neuron's variance that its best frequency must explain.
+        least_neurons: Share of all neurons that must belong to a frequency.
+
+    Source:
+        Nanda et al. 2023.
+        Deviates: they take every frequency that is best for any neuron, which a dead or noisy neuron fills up;
+        `threshold=0, least_neurons=0` gives theirs.
+    """
+    best = shares.argmax(0)
+    owned = shares.max(0) > threshold
+    count = np.bincount(best[owned], minlength=len(basis.frequency))
+    return basis.frequency[(count > 0) & (count >= least_neurons * shares.shape[1])]
+
+
+def cross_entropy(logits: Float[np.ndarray, "b c"], labels: Int[np.ndarray, " b"]) -> float:
+    """Mean cross-entropy in nats, in the margin form that stays accurate when the loss is tiny."""
+    rows = np.arange(len(labels))
+    right = logits[rows, labels].astype(np.float64)
+    wrong = logits.astype(np.float64)
+    wrong[rows, labels] = -np.inf
+    top = wrong.max(1)
+    gap = top + np.log(np.exp(wrong - top[:, None]).sum(1)) - right
+    return float(np.logaddexp(0, gap).mean())
+
+
+class PlaneLosses(NamedTuple):
+    """Losses in nats after keeping or removing the key waves of one plane.
+
+    `restricted` keeps the mean and the key waves, on all pairs; `excluded` removes the key waves, on the training
+    pairs; `excluded_each` removes one key frequency at a time. `full` and `full_train` are the losses of the
+    unchanged logits over the same classes and pairs. `share` is the key waves' share of the logits' variance.
+    `control` removes as many random non-key frequencies (all draws). No number here is a loss over the special tokens.
+    """
+
+    plane: str
+    full: float
+    full_train: float
+    restricted: float
+    excluded: float
+    excluded_each: tuple[float, ...]
+    control: tuple[float, ...]
+    share: float
+
+
+def plane_losses(
+    logits: Float[np.ndarray, "p p c"],
+    labels: Int[np.ndarray, "p p"],
+    train: np.ndarray,
+    basis: Basis,
+    keys: Int[np.ndarray, " keys"],
+    plane: Plane,
+    controls: int = 8,
+    seed: int = 0,
+) -> PlaneLosses:
+    """Restricted and excluded loss of a function of two numbers.
+
+    Args:
+        logits: Over the number classes only, for every pair.
+        labels: Right answers; -1 where a pair has none (left out everywhere).
+        train: Boolean (p, p): pairs that were trained on.
+        basis: Basis in a and in b; pairs outside its support (a zero, in the multiplicative basis) are left out.
+        keys: Key frequencies.
+        plane: Waves of the sum or of the difference.
+        controls: Number of random frequency sets of the same size that are removed instead.
+        seed: Seed of the control sets.
+
+    Source:
+        Nanda et al. 2023: restricted on all inputs with the mean added back, excluded on train without.
+        For a-b the plane of the difference, which Furuta et al. 2024, App. E, do not state.
+        Deviates: random control sets are ours.
+    """
+    inside = np.outer(basis.support, basis.support) & (labels >= 0)
+    flat, answer, trained = logits[inside], labels[inside], train[inside]
+    mean = flat.mean(0)
+    centred = flat - mean
+
+    def part(frequencies) -> np.ndarray:
+        if len(frequencies) == 0:
+            return np.zeros_like(centred)
+        unit = np.concatenate([plane_directions(basis, int(k), plane) for k in frequencies])[:, inside]
+        return unit.T @ (unit @ centred)
+
+    def excluded(frequencies) -> float:
+        return cross_entropy((flat - part(frequencies))[trained], answer[trained])
+
+    kept = part(keys)
+    rest = np.setdiff1d(basis.frequency, keys)
+    generator = np.random.default_rng(seed)
+    sets = [generator.choice(rest, len(keys), replace=False) for _ in range(controls) if 0 < len(keys) <= len(rest)]
+    total = float((centred**2).sum())
+    return PlaneLosses(
+        plane,
+        cross_entropy(flat, answer),
+        cross_entropy(flat[trained], answer[trained]),
+        cross_entropy(kept + mean, answer),
+        excluded(keys),
+        tuple(excluded([k]) for k in keys),
+        tuple(excluded(chosen) for chosen in sets),
+        float((kept**2).sum()) / total if total > 0 else float("nan"),
+    )
