@@ -4,6 +4,7 @@ To add a basis: a function that returns a `Basis`, and one line in BASES. tests/
 orthonormality.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,7 @@ def _pairs(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return frequency, 2 * frequency - 1, sine
 
 
+@functools.cache
 def additive(n: int) -> Basis:
     """Characters of Z/n as cosines and sines: the default basis."""
     if n < 2:
@@ -78,6 +80,7 @@ def relabelled(n: int, label: Int[np.ndarray, " n"]) -> Basis:
                           convention=f"orthonormal cosines and sines over {n} relabelled numbers")  # fmt: skip
 
 
+@functools.cache
 def multiplicative(n: int, root: int | None = None) -> Basis:
     """Characters of the non-zero residues of a prime, as cosines and sines of the discrete logarithm; zero split off.
 

@@ -1,7 +1,9 @@
-"""Logits and neurons as functions of two numbers: which waves of a+b or a-b carry them, and the loss without them.
+"""Logits and neurons as functions of two numbers: which waves carry them, and the loss with only or without those.
 
-A wave of the sum, cos w(a+b), is (cos x cos - sin x sin)/sqrt(2) in the product basis; of the difference,
-(cos x cos + sin x sin)/sqrt(2). In the multiplicative basis the same planes are waves of a product or a quotient.
+Three planes per frequency. A wave of the sum, cos w(a+b), is (cos x cos - sin x sin)/sqrt(2) in the product basis; of
+the difference, (cos x cos + sin x sin)/sqrt(2). A wave of the answer, cos w f(a,b), exists for every formula f: for
+a+b it is the sum's, for a-b the difference's, and for a^2+b^2 or a*b neither. In the multiplicative basis the waves
+run along the discrete logarithm.
 """
 
 from typing import Literal, NamedTuple
@@ -11,16 +13,28 @@ from jaxtyping import Float, Int
 
 from epicycle.fourier.bases import Basis
 
-Plane = Literal["sum", "difference"]
+Plane = Literal["sum", "difference", "answer"]
 
 
-def plane_directions(basis: Basis, frequency: int, plane: Plane) -> Float[np.ndarray, "2 p p"]:
-    """Unit functions cos and sin of w(a+b) or w(a-b) on the grid of pairs (one function at the Nyquist frequency).
+def plane_directions(
+    basis: Basis, frequency: int, plane: Plane, labels: Int[np.ndarray, "p p"] | None = None
+) -> Float[np.ndarray, "directions p p"]:
+    """Functions cos and sin of w(a+b), w(a-b) or w f(a,b) on the grid of pairs (one function at the Nyquist frequency).
 
-    Source: Nanda et al. 2023 (`get_component_cos_xpy`); the difference is the same identity with the other sign.
+    Those of the sum and the difference have unit norm. Those of the answer need `labels`, and where f takes its values
+    unequally often they are neither of unit norm nor orthogonal.
+
+    Source:
+        Nanda et al. 2023 (`get_component_cos_xpy`) for the sum; the difference is the same identity with the other
+        sign. The plane of the answer is ours.
     """
     i = int(np.flatnonzero(basis.frequency == frequency)[0])
     c = basis.rows[basis.cosine[i]]
+    if plane == "answer":
+        if labels is None:
+            raise ValueError("the plane of the answer needs the answers")
+        known = [basis.cosine[i]] + ([basis.sine[i]] if basis.sine[i] >= 0 else [])
+        return np.where(labels >= 0, basis.rows[known][:, labels], 0.0)
     if basis.sine[i] < 0:
         return np.outer(c, c)[None]
     s = basis.rows[basis.sine[i]]
@@ -30,26 +44,46 @@ def plane_directions(basis: Basis, frequency: int, plane: Plane) -> Float[np.nda
     return np.stack([cosine, sine])
 
 
-def plane_power(spectrum: Float[np.ndarray, "f f channels"], basis: Basis, plane: Plane) -> Float[np.ndarray, " k"]:
-    """Squared norm of a two-dimensional spectrum in the plane of each frequency."""
-    power = np.zeros(len(basis.frequency))
-    sign = -1 if plane == "sum" else 1
-    for i, (c, s) in enumerate(zip(basis.cosine, basis.sine, strict=True)):
-        if s < 0:
-            power[i] = (spectrum[c, c] ** 2).sum()
-            continue
-        cosine = (spectrum[c, c] + sign * spectrum[s, s]) / 2**0.5
-        sine = (spectrum[s, c] - sign * spectrum[c, s]) / 2**0.5
-        power[i] = (cosine**2).sum() + (sine**2).sum()
-    return power
+def _orthonormal(directions: list[np.ndarray], inside: np.ndarray) -> np.ndarray:
+    """Orthonormal span of functions on the pairs inside, (rank, pairs), their means removed."""
+    rows = np.concatenate(directions)[:, inside]
+    rows = rows - rows.mean(1, keepdims=True)
+    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    return vt[s > 1e-9 * s[0]] if len(s) and s[0] > 0 else vt[:0]
 
 
-def variance(spectrum: Float[np.ndarray, "f f channels"], basis: Basis) -> float:
-    """Squared norm of a two-dimensional spectrum without the constant-constant entry and what has no frequency."""
-    keep = np.ones(len(spectrum), bool)
-    keep[list(basis.other)] = False
-    inside = spectrum[keep][:, keep]
-    return float((inside**2).sum() - (inside[basis.constant, basis.constant] ** 2).sum())
+def plane_power(
+    logits: Float[np.ndarray, "p p c"], labels: Int[np.ndarray, "p p"], basis: Basis, plane: Plane
+) -> tuple[Float[np.ndarray, " k"], float]:
+    """Squared norm of the centred logits in the plane of each frequency, and in total.
+
+    Pairs without an answer (-1) and outside the basis's support are left out; the mean over pairs is removed. The
+    planes of the answer overlap a little where f takes its values unequally often.
+    """
+    inside = np.outer(basis.support, basis.support) & (labels >= 0)
+    flat = logits[inside].astype(np.float64)
+    flat -= flat.mean(0)
+    directions = [plane_directions(basis, int(k), plane, labels)[:, inside] for k in basis.frequency]
+    sizes = [len(d) for d in directions]
+    rows = np.concatenate(directions)
+    rows -= rows.mean(1, keepdims=True)
+    products = rows @ flat
+    power, place = [], 0
+    for size in sizes:  # |Q^T x|^2 with Q an orthonormal basis of these rows is x^T A^T (A A^T)^-1 A x
+        here = slice(place, place + size)
+        gram = rows[here] @ rows[here].T
+        power.append(float(np.einsum("ic,ij,jc->", products[here], np.linalg.pinv(gram, rcond=1e-12), products[here])))
+        place += size
+    return np.array(power), float((flat**2).sum())
+
+
+def leading_frequencies(power: Float[np.ndarray, " k"], basis: Basis) -> Int[np.ndarray, " keys"]:
+    """Frequencies that hold more than twice the uniform share of a plane's power; none if the power is spread evenly.
+
+    Source: ours. It asks the logits, and so works for every formula; `key_frequencies` asks the neurons.
+    """
+    total = power.sum()
+    return basis.frequency[power > 2 * total / len(power)] if total > 0 else basis.frequency[:0]
 
 
 def explained_by_frequency(
@@ -136,7 +170,7 @@ def plane_losses(
     controls: int = 8,
     seed: int = 0,
 ) -> PlaneLosses:
-    """Restricted and excluded loss of a function of two numbers.
+    """Restricted and excluded loss of logits that depend on two numbers.
 
     Args:
         logits: Over the number classes only, for every pair.
@@ -144,14 +178,14 @@ def plane_losses(
         train: Boolean (p, p): pairs that were trained on.
         basis: Basis in a and in b; pairs outside its support (a zero, in the multiplicative basis) are left out.
         keys: Key frequencies.
-        plane: Waves of the sum or of the difference.
+        plane: Waves of the sum, of the difference, or of the answer.
         controls: Number of random frequency sets of the same size that are removed instead.
         seed: Seed of the control sets.
 
     Source:
         Nanda et al. 2023: restricted on all inputs with the mean added back, excluded on train without.
         For a-b the plane of the difference, which Furuta et al. 2024, App. E, do not state.
-        Deviates: random control sets are ours.
+        Deviates: waves are centred over the pairs kept; random control sets and the plane of the answer are ours.
     """
     inside = np.outer(basis.support, basis.support) & (labels >= 0)
     flat, answer, trained = logits[inside], labels[inside], train[inside]
@@ -161,7 +195,7 @@ def plane_losses(
     def part(frequencies) -> np.ndarray:
         if len(frequencies) == 0:
             return np.zeros_like(centred)
-        unit = np.concatenate([plane_directions(basis, int(k), plane) for k in frequencies])[:, inside]
+        unit = _orthonormal([plane_directions(basis, int(k), plane, labels) for k in frequencies], inside)
         return unit.T @ (unit @ centred)
 
     def excluded(frequencies) -> float:

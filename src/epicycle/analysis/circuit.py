@@ -1,0 +1,223 @@
+"""What a trained model computes with: spectra of its sites, key frequencies, losses with only and without them."""
+
+import dataclasses
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from epicycle.analysis.progress import axis_norms, bases_of, measure_weights, pair_grid
+from epicycle.errors import DataError
+from epicycle.fourier.bases import Basis
+from epicycle.fourier.measures import gini, measures
+from epicycle.fourier.nulls import null_test
+from epicycle.fourier.planes import (
+    Plane,
+    explained_by_frequency,
+    key_frequencies,
+    leading_frequencies,
+    plane_losses,
+    plane_power,
+)
+from epicycle.fourier.spectra import fourier_norms, heat_map, spectrum_2d
+from epicycle.models.plain import Weights
+from epicycle.models.sites import embedding, grids, neuron_logit_map
+from epicycle.results import Result
+from epicycle.tasks.modular import Task
+from epicycle.training.config import RunConfig
+
+PLANES: tuple[Plane, ...] = ("answer", "sum", "difference")
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Circuit(Result):
+    """Spectra, key frequencies and their causal weight for one formula of one run at one step.
+
+    Keys of the dict fields begin with the name of a basis. `norms` holds, for W_E and W_L, the frequency, the cosine
+    norm and the sine norm; `p_values` the p-value of each frequency's share against permuted numbers, alone (`single`)
+    and family-wise (`family`). `basis` is the one in which the logits' answer plane is most unequal (Gini).
+    `key_frequencies` are those that hold more than twice the uniform share of the answer plane there; `neuron_keys`
+    those that own neurons. `losses[basis][plane]` are `fourier.planes.PlaneLosses`.
+
+    A key frequency is shown to be used by `excluded` against `control`, not by the spectrum. Nothing here says how
+    attention or the MLP compute it.
+    """
+
+    schema: ClassVar[int] = 1
+    formula: str
+    modulus: int
+    step: int
+    basis: str
+    key_frequencies: tuple[int, ...]
+    neuron_keys: dict[str, list[int]]
+    measures: dict[str, Any]
+    losses: dict[str, Any]
+    neurons_explained: dict[str, float]
+    answer_share: dict[str, float]
+    weight_norm: float
+    conventions: dict[str, str]
+    norms: dict[str, np.ndarray]
+    p_values: dict[str, np.ndarray]
+    answer_power: dict[str, np.ndarray]
+    logit_heat_map: dict[str, np.ndarray]
+    neuron_heat_map: dict[str, np.ndarray]
+    neuron_share: dict[str, np.ndarray]
+    neuron_frequency: dict[str, np.ndarray]
+    circles: np.ndarray
+
+    def plot(self, ax: Any = None) -> Any:
+        """Spectrum of W_E in the chosen basis, cosine and sine apart; returns the axes."""
+        from epicycle.plots.spectra import spectrum
+
+        keys = f"{self.basis}/W_E"
+        return spectrum(self.norms[f"{keys}/frequency"], self.norms[f"{keys}/cosine"], self.norms[f"{keys}/sine"],
+                        self.key_frequencies, ax)  # fmt: skip
+
+
+def circles(table: np.ndarray, basis: Basis, keys: tuple[int, ...]) -> np.ndarray:
+    """Each number's place on the circle of each key frequency, (keys, p, 2).
+
+    The plane is spanned by the table's own cosine and sine coefficient vectors, made orthonormal; the first axis is the
+    larger one. A table without the frequency gives a small blob.
+    """
+    places = []
+    for k in keys:
+        i = int(np.flatnonzero(basis.frequency == k)[0])
+        vectors = [basis.rows[basis.cosine[i]] @ table]
+        vectors.append(basis.rows[basis.sine[i]] @ table if basis.sine[i] >= 0 else np.zeros_like(vectors[0]))
+        _, s, vt = np.linalg.svd(np.stack(vectors), full_matrices=False)
+        vt = vt * (s > 1e-12)[:, None]
+        places.append((table - table.mean(0)) @ vt.T)
+    return np.array(places).reshape(len(keys), len(table), 2)
+
+
+def analyse(
+    task: Task, config: RunConfig, weights: Weights, step: int, *, index: int = 0, draws: int = 999, controls: int = 8
+) -> Circuit:
+    """Analyse one formula of a trained model.
+
+    Args:
+        task: From `tasks.modular.modular_task`.
+        config: The run's configuration.
+        weights: Its weights.
+        step: The step they belong to, for the record.
+        index: Which formula of a mixture.
+        draws: Null tables per spectrum.
+        controls: Random frequency sets removed beside the key frequencies.
+
+    Raises:
+        DataError: The formula has three operands; the planes are defined for two.
+    """
+    if task.operands.shape[1] != 2:
+        raise DataError(f"got {task.rules[index].text} with {task.operands.shape[1]} operands; the circuit analysis is "
+                        "defined for two. Use its history and `epicycle spectrum` on the weights.")  # fmt: skip
+    p = task.config.modulus
+    tokens, labels, train = pair_grid(task, config, index)
+    logits, neurons = grids(weights, tokens, p)
+    tables = {"W_E": embedding(weights, p), "W_L": neuron_logit_map(weights, p)}
+    scalars = measure_weights(task, config, weights)
+    found: dict[str, dict] = {name: {} for name in (
+        "norms", "p_values", "answer_power", "logit_heat_map", "neuron_heat_map", "neuron_share", "neuron_frequency",
+        "neuron_keys", "losses", "neurons_explained", "answer_share", "conventions", "measures",
+    )}  # fmt: skip
+    unevenness, leading = {}, {}
+    for basis in bases_of(p):
+        name = basis.name
+        found["conventions"][name] = basis.convention
+        found["measures"][name] = dict(scalars[name])
+        for site, table in tables.items():
+            norms = fourier_norms(table, basis)
+            for part in ("frequency", "cosine", "sine"):
+                found["norms"][f"{name}/{site}/{part}"] = np.nan_to_num(np.asarray(getattr(norms, part), np.float64))
+            test = null_test(table - table.mean(0), basis, "permuted", draws)
+            found["p_values"][f"{name}/{site}/single"], found["p_values"][f"{name}/{site}/family"] = test.p_value, test.p_family
+        spectrum = spectrum_2d(neurons, basis)
+        shares, total = explained_by_frequency(spectrum, basis)
+        alive = total > 1e-12 * total.max()
+        found["neuron_share"][name], found["neuron_frequency"][name] = shares.max(0), basis.frequency[shares.argmax(0)]
+        found["neurons_explained"][name] = float(np.average(shares.max(0)[alive], weights=total[alive]))
+        found["neuron_keys"][name] = key_frequencies(shares, basis).tolist()
+        found["neuron_heat_map"][name] = heat_map(spectrum)
+        found["logit_heat_map"][name] = heat_map(spectrum_2d(logits, basis))
+        for site in ("neuron", "logit"):
+            for axis, operand in enumerate("ab"):
+                here = axis_norms(found[f"{site}_heat_map"][name], basis, axis)
+                found["measures"][name][f"{site}s.{operand}"] = measures(here)
+        power, everything = plane_power(logits, labels, basis, "answer")
+        found["answer_power"][name] = power
+        found["answer_share"][name] = float(power.sum() / everything) if everything > 0 else float("nan")
+        unevenness[name], leading[name] = gini(power), leading_frequencies(power, basis)
+        found["losses"][name] = {
+            plane: plane_losses(logits, labels, train, basis, leading[name], plane, controls)._asdict() for plane in PLANES
+        }
+    chosen = max(unevenness, key=lambda name: unevenness[name])
+    basis = next(b for b in bases_of(p) if b.name == chosen)
+    keys = tuple(int(k) for k in leading[chosen])
+    return Circuit(formula=task.rules[index].text, modulus=p, step=step, basis=chosen, key_frequencies=keys,
+                   weight_norm=scalars["weight_norm"], circles=circles(tables["W_E"], basis, keys), **found)  # fmt: skip
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Trajectory(Result):
+    """The final key frequencies followed back through the kept checkpoints of a run.
+
+    Losses in nats: `full` and `restricted` over all pairs, `full_train` and `excluded` over the training pairs, in the
+    plane of the answer and the basis of the final circuit. `spectrum_E`, `spectrum_L` (steps, k): share of power.
+    `circle_planes` (steps, keys, p, 2): the embedding on its circles at each step.
+    """
+
+    formula: str
+    basis: str
+    key_frequencies: tuple[int, ...]
+    steps: np.ndarray
+    full: np.ndarray
+    full_train: np.ndarray
+    restricted: np.ndarray
+    excluded: np.ndarray
+    answer_share: np.ndarray
+    frequency: np.ndarray
+    spectrum_E: np.ndarray
+    spectrum_L: np.ndarray
+    circle_planes: np.ndarray
+
+    def plot(self, ax: Any = None) -> Any:
+        """Full, restricted and excluded loss over steps; returns the axes."""
+        from epicycle.plots.curves import losses
+
+        return losses(self.steps, {"full": self.full, "restricted": self.restricted, "excluded": self.excluded}, ax)
+
+
+def trajectory(task: Task, config: RunConfig, checkpoints: dict[int, Weights], circuit: Circuit) -> Trajectory:
+    """Follow a circuit back through time.
+
+    Args:
+        task: The run's task.
+        config: The run's configuration.
+        checkpoints: Step -> weights.
+        circuit: The final circuit; its formula, basis and key frequencies are kept fixed.
+
+    Source: Nanda et al. 2023 compute restricted and excluded loss with the final key frequencies at every step.
+    """
+    p = task.config.modulus
+    index = [rule.text for rule in task.rules].index(circuit.formula)
+    tokens, labels, train = pair_grid(task, config, index)
+    basis = next(b for b in bases_of(p) if b.name == circuit.basis)
+    keys = np.array(circuit.key_frequencies, int)
+    rows: dict[str, list] = {name: [] for name in ("full", "full_train", "restricted", "excluded", "answer_share",
+                                                   "spectrum_E", "spectrum_L", "circle_planes")}  # fmt: skip
+    steps = sorted(checkpoints)
+    for step in steps:
+        weights = checkpoints[step]
+        logits, _ = grids(weights, tokens, p)
+        found = plane_losses(logits, labels, train, basis, keys, "answer", controls=0)
+        for name in ("full", "full_train", "restricted", "excluded"):
+            rows[name].append(getattr(found, name))
+        rows["answer_share"].append(found.share)
+        table = embedding(weights, p)
+        rows["spectrum_E"].append(fourier_norms(table, basis).share)
+        rows["spectrum_L"].append(fourier_norms(neuron_logit_map(weights, p), basis).share)
+        rows["circle_planes"].append(circles(table, basis, circuit.key_frequencies))
+    return Trajectory(formula=circuit.formula, basis=circuit.basis, key_frequencies=circuit.key_frequencies,
+                      steps=np.array(steps), frequency=basis.frequency,
+                      **{name: np.array(values) for name, values in rows.items()})  # fmt: skip

@@ -1,0 +1,97 @@
+"""Base of every analysis result: a frozen value that prints its shapes, saves, loads and plots.
+
+A result is a keyword-only frozen dataclass whose fields are numbers, strings, tuples, JSON-like dicts, numpy arrays or
+dicts of numpy arrays. On disk: result.json (kind, schema, values) and arrays.safetensors beside it.
+"""
+
+import dataclasses
+import html
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from epicycle._files import save_arrays, write_json
+from epicycle.errors import DataError
+
+
+def _is_arrays(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(part, np.ndarray) for part in value.values())
+
+
+class Result:
+    """What every result can do; subclasses are frozen dataclasses that add fields and `plot`."""
+
+    schema: ClassVar[int] = 1
+
+    def _split(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        values, arrays = {}, {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                arrays[field.name] = value
+            elif _is_arrays(value):
+                arrays |= {f"{field.name}:{key}": part for key, part in value.items()}
+            else:
+                values[field.name] = value
+        return values, arrays
+
+    def __repr__(self) -> str:
+        parts = []
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                shown = f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+            elif _is_arrays(value):
+                shown = f"{len(value)} arrays"
+            elif isinstance(value, dict):
+                shown = "{" + ", ".join(map(str, value)) + "}"
+            else:
+                shown = repr(value)
+            parts.append(f"{field.name}={shown}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in self.summary().items())
+        return f"<b>{html.escape(type(self).__name__)}</b><table>{rows}</table>"
+
+    def summary(self) -> dict[str, Any]:
+        """Every field that is a single number, text or truth value."""
+        values, _ = self._split()
+        return {k: v for k, v in values.items() if v is None or isinstance(v, bool | int | float | str)}
+
+    def save(self, directory: Path | str) -> None:
+        """Write result.json and arrays.safetensors, each atomically; the directory is made if it does not exist."""
+        values, arrays = self._split()
+        save_arrays(Path(directory) / "arrays.safetensors", arrays)
+        write_json(Path(directory) / "result.json",
+                   {"kind": type(self).__name__, "schema": self.schema, "values": values})  # fmt: skip
+
+    @classmethod
+    def load(cls, directory: Path | str) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: Nothing is there, it is another kind of result, or it was written by a newer epicycle.
+        """
+        from safetensors.numpy import load_file
+
+        file = Path(directory) / "result.json"
+        if not file.exists():
+            raise DataError(f"got {directory}, which holds no result; expected a {cls.__name__}. Run the analysis first.")
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        if stored.get("kind") != cls.__name__:
+            raise DataError(f"got a {stored.get('kind')} in {directory}; expected a {cls.__name__}. Load it as that.")
+        if stored["schema"] > cls.schema:
+            raise DataError(f"got schema {stored['schema']} in {directory}; this epicycle reads up to {cls.schema}. "
+                            "Upgrade epicycle.")  # fmt: skip
+        values = dict(stored["values"])
+        for name, array in load_file(Path(directory) / "arrays.safetensors").items():
+            field, _, key = name.partition(":")
+            if key:
+                values.setdefault(field, {})[key] = array
+            else:
+                values[field] = array
+        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: values[name] for name in known if name in values})

@@ -1,0 +1,1 @@
+"""The run directory: atomic writes, checkpoints that are checked, resume."""
