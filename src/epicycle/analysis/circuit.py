@@ -7,7 +7,7 @@ import numpy as np
 
 from epicycle.analysis.progress import axis_norms, bases_of, measure_weights, pair_grid
 from epicycle.errors import DataError
-from epicycle.fourier.bases import Basis
+from epicycle.fourier.bases import Basis, half_domain
 from epicycle.fourier.measures import gini, measures
 from epicycle.fourier.nulls import null_test
 from epicycle.fourier.planes import (
@@ -150,6 +150,10 @@ def analyse(
         found["losses"][name] = {
             plane: plane_losses(logits, labels, train, basis, leading[name], plane, controls)._asdict() for plane in PLANES
         }
+    found["measures"]["literal_eq5"] = {
+        site: measures(fourier_norms(table, half_domain(p))) for site, table in tables.items()
+    }
+    found["conventions"]["literal_eq5"] = half_domain(p).convention
     chosen = max(unevenness, key=lambda name: unevenness[name])
     basis = next(b for b in bases_of(p) if b.name == chosen)
     keys = tuple(int(k) for k in leading[chosen])

@@ -104,11 +104,11 @@ BASES = {"additive": additive, "multiplicative": multiplicative}
 """Name -> function of the number of rows."""
 
 
-def half_domain(n: int) -> Float[np.ndarray, "f n"]:
+def half_domain(n: int) -> Basis:
     """Waves of the in-text equation of Furuta et al. 2024, which sums t = 1..floor(n/2) only. Not orthogonal.
 
-    As printed, never the default: one planted frequency at n = 97 leaks up to 0.65 of its peak elsewhere.
-    Row order as in `waves`.
+    As printed, never the default and not in BASES: one planted frequency at n = 97 leaks up to 0.65 of its peak
+    elsewhere.
     """
     t = np.arange(n)
     inside = (t >= 1) & (t <= n // 2)
@@ -118,7 +118,9 @@ def half_domain(n: int) -> Float[np.ndarray, "f n"]:
         rows.append(np.cos(angle) * inside * 2 / (n // 2))
         if 2 * k != n:
             rows.append(np.sin(angle) * inside * 2 / (n // 2))
-    return np.stack(rows)
+    plain = additive(n)
+    return plain._replace(name="literal_eq5", rows=np.stack(rows),
+                          convention=f"half-domain sums over t = 1..{n // 2} as in the paper's equation")  # fmt: skip
 
 
 def zhou2024(n: int = 521) -> Float[np.ndarray, "n n"]:
