@@ -1,0 +1,251 @@
+"""The spectrum of any matrix whose rows are numbers, from a file or an array."""
+
+import dataclasses
+import zipfile
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+
+from epicycle.errors import ConfigError, DataError
+from epicycle.fourier.bases import BASES, Basis
+from epicycle.fourier.measures import gini, measures
+from epicycle.fourier.nulls import NULLS, detrended, null_test
+from epicycle.fourier.spectra import fourier_norms
+from epicycle.numbers.residues import is_prime
+from epicycle.results import Result
+
+SUFFIXES = (".npy", ".npz", ".safetensors")
+
+
+def load_array(path: Path | str, key: str | None = None) -> np.ndarray:
+    """One array from a .npy, .npz or .safetensors file; nothing is ever unpickled.
+
+    Args:
+        path: The file.
+        key: Name of the array; may be left out if the file holds one.
+
+    Raises:
+        DataError: There is no such file or array, it is not an array file, or it holds pickled objects.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"got {file}, which is not a file; expected a .npy, .npz or .safetensors file. Check the path.")
+    if file.suffix not in SUFFIXES:
+        raise DataError(f"got {file.name}, whose name ends in {file.suffix or 'nothing'}; expected one of "
+                        f"{', '.join(SUFFIXES)}. Save the matrix with numpy.save.")  # fmt: skip
+    try:
+        if file.suffix == ".npy":
+            return _numeric(np.load(file, allow_pickle=False), file.name)
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as arrays:
+                return _numeric(arrays[_one_of(list(arrays.files), key, file)], file.name)
+        from safetensors import safe_open
+
+        with safe_open(file, framework="pt") as arrays:
+            tensor = arrays.get_tensor(_one_of(list(arrays.keys()), key, file))
+            return _numeric(tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy(), file.name)
+    except DataError:
+        raise
+    except ValueError as error:
+        if "pickle" in str(error).lower() or "object" in str(error).lower():
+            raise DataError(f"got {file.name}, which holds pickled Python objects; epicycle never loads those, since "
+                            "they can run code. Save the plain numbers with numpy.save.") from None  # fmt: skip
+        raise DataError(_broken(file)) from None
+    except (OSError, EOFError, zipfile.BadZipFile, KeyError, SyntaxError) as error:
+        raise DataError(_broken(file)) from error
+    except Exception as error:
+        if type(error).__module__.startswith("safetensors"):
+            raise DataError(_broken(file)) from None
+        raise
+
+
+def _broken(file: Path) -> str:
+    return f"got {file.name}, which is not a readable {file.suffix} file; expected an array. Save it again."
+
+
+def _one_of(names: list[str], key: str | None, file: Path) -> str:
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    if key is None:
+        if len(names) == 1:
+            return names[0]
+        raise DataError(f"got {file.name} with {len(names)} arrays and no key; expected the name of one. "
+                        f"Add --key with one of: {shown}.")  # fmt: skip
+    if key not in names:
+        raise DataError(f"got key {key!r} for {file.name}; expected one of its arrays. Use one of: {shown}.")
+    return key
+
+
+def _numeric(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"got an array of type {array.dtype} in {name}; expected real numbers. Convert it to float.")
+    return array
+
+
+def number_table(array: np.ndarray, axis: int = 0, rows: tuple[int, int] | None = None) -> np.ndarray:
+    """The array as (numbers, channels), float64.
+
+    Args:
+        array: Any shape.
+        axis: The axis that counts the numbers.
+        rows: First and last-but-one row to keep; all if not given.
+
+    Raises:
+        DataError: A wrong axis, an empty or too short selection, NaN or infinity, or a table that is constant.
+    """
+    if array.ndim == 0 or not -array.ndim <= axis < array.ndim:
+        raise DataError(f"got axis {axis} for an array of shape {array.shape}; expected an axis that exists. "
+                        "Choose another --axis.")  # fmt: skip
+    table = np.moveaxis(np.asarray(array, np.float64), axis, 0)
+    if rows is not None:
+        start, stop = rows
+        if not 0 <= start < stop <= len(table):
+            raise DataError(f"got rows {start}:{stop} of {len(table)}; expected a range inside 0:{len(table)}. "
+                            "Choose another --rows.")  # fmt: skip
+        table = table[start:stop]
+    table = table.reshape(len(table), -1)
+    if len(table) < 4:
+        raise DataError(f"got a table of {len(table)} row{'s' * (len(table) != 1)}; a spectrum with a null needs at least "
+                        "4 numbers. Choose another --axis or more --rows.")  # fmt: skip
+    bad = int((~np.isfinite(table)).sum())
+    if bad:
+        raise DataError(f"got a table of shape {table.shape} with {bad} values that are NaN or infinite; expected finite "
+                        "numbers. Mend or drop those rows.")  # fmt: skip
+    if not (np.ptp(table, axis=0) > 0).any():
+        raise DataError(f"got a table of shape {table.shape} whose rows are all equal; a spectrum needs some variance. "
+                        "Choose another array.")  # fmt: skip
+    return table
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class MatrixSpectrum(Result):
+    """Spectrum of a table whose rows are numbers, with every null.
+
+    `share` is the share of centred power at each frequency; `p_single` and `p_family` hold, per null, the p-value of a
+    frequency named beforehand and the one that allows for having looked at all. `level` is the share that 5 % of null
+    tables exceed. `key_frequencies`: family-wise p <= 0.05 under `null`. A peak is not evidence of use, nor of a code
+    that separates residues; it can come from how often numbers occur.
+    """
+
+    schema: ClassVar[int] = 1
+    rows: int
+    channels: int
+    basis: str
+    convention: str
+    null: str
+    draws: int
+    is_detrended: bool
+    measures: dict[str, Any]
+    key_frequencies: tuple[int, ...]
+    frequency: np.ndarray
+    period: np.ndarray
+    cosine: np.ndarray
+    sine: np.ndarray
+    share: np.ndarray
+    p_single: dict[str, np.ndarray]
+    p_family: dict[str, np.ndarray]
+    level: dict[str, np.ndarray]
+
+    def plot(self, ax: Any = None) -> Any:
+        """Shares against the chosen null; returns the axes."""
+        from epicycle.plots.spectra import shares
+
+        return shares(self.frequency, self.share, self.level[self.null], self.key_frequencies, ax)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `epicycle spectrum --json` prints; periods by falling share."""
+        order = np.argsort(-self.share, kind="stable")
+        return {
+            "rows": self.rows,
+            "channels": self.channels,
+            "basis": self.basis,
+            "convention": self.convention,
+            "null": self.null,
+            "draws": self.draws,
+            "detrended": self.is_detrended,
+            "periods": [
+                {
+                    "period": self.period[i], "frequency": int(self.frequency[i]), "share": self.share[i],
+                    "p_value": self.p_single[self.null][i], "p_family": self.p_family[self.null][i],
+                }
+                for i in order
+            ],
+            **{name: self.measures[name] for name in ("ffd", "ffd_joint", "fcr", "fcr_coverage", "bias", "gini", "ipr")},
+            "key_frequencies": list(self.key_frequencies),
+            "nulls": {
+                null: {str(int(self.frequency[i])): {"p_value": self.p_single[null][i], "p_family": self.p_family[null][i],
+                                                     "level_95": self.level[null][i]} for i in order}
+                for null in self.p_single
+            },
+        }  # fmt: skip
+
+
+def choose_basis(table: np.ndarray, name: Literal["additive", "multiplicative", "auto"]) -> Basis:
+    """The named basis, or for `auto` the one in which the centred table's power is most unequal (Gini).
+
+    Raises:
+        ConfigError: The multiplicative basis for a number of rows that is not prime.
+    """
+    if name != "auto":
+        if name not in BASES:
+            raise ConfigError(f"got basis {name!r}; expected one of {', '.join(BASES)} or auto. Choose one.")
+        return BASES[name](len(table))
+    names = ["additive"] + (["multiplicative"] if is_prime(len(table)) and len(table) > 3 else [])
+    centred = table - table.mean(0)
+    return max((BASES[n](len(table)) for n in names), key=lambda basis: gini(fourier_norms(centred, basis).power))
+
+
+def matrix_spectrum(
+    array: np.ndarray,
+    *,
+    axis: int = 0,
+    rows: tuple[int, int] | None = None,
+    basis: Literal["additive", "multiplicative", "auto"] = "additive",
+    null: str = "permuted",
+    detrend: bool = False,
+    draws: int = 999,
+    seed: int = 0,
+) -> MatrixSpectrum:
+    """Which periods a table of numbers uses, and whether they are more than chance.
+
+    Args:
+        array: Real numbers, any shape; row i along `axis` belongs to the number i.
+        axis: The axis that counts the numbers; all others are pooled.
+        rows: Range of rows to keep.
+        basis: additive, multiplicative (prime number of rows) or auto.
+        null: The null that `key_frequencies` and `p_value` refer to; all are computed. Beside a strong trend use
+            `within decades`, which keeps it.
+        detrend: Remove each channel's straight line first.
+        draws: Null tables per null.
+        seed: Seed of the nulls.
+
+    Raises:
+        DataError: The table cannot be used (see `number_table`).
+        ConfigError: Unknown null, or a basis that the number of rows does not allow.
+
+    Example:
+        >>> import numpy as np
+        >>> wave = np.cos(2 * np.pi * np.arange(50) / 5)[:, None]
+        >>> matrix_spectrum(wave, draws=99).key_frequencies
+        (10,)
+    """
+    if null not in NULLS:
+        raise ConfigError(f"got null {null!r}; expected one of {', '.join(NULLS)}. Choose one.")
+    if draws < 19:
+        raise ConfigError(f"got {draws} draws; p <= 0.05 needs at least 19. Use 999.")
+    table = number_table(array, axis, rows)
+    table = detrended(table) if detrend else table - table.mean(0)
+    chosen = choose_basis(table, basis)
+    norms = fourier_norms(table, chosen)
+    tests = {name: null_test(table, chosen, name, draws, seed) for name in NULLS}
+    keys = chosen.frequency[tests[null].p_family <= 0.05]
+    return MatrixSpectrum(
+        rows=len(table), channels=table.shape[1], basis=chosen.name, convention=chosen.convention, null=null, draws=draws,
+        is_detrended=detrend, measures=measures(norms), key_frequencies=tuple(int(k) for k in keys),
+        frequency=norms.frequency, period=norms.period, cosine=norms.cosine, sine=np.nan_to_num(norms.sine),
+        share=norms.share,
+        p_single={name: test.p_value for name, test in tests.items()},
+        p_family={name: test.p_family for name, test in tests.items()},
+        level={name: test.level for name, test in tests.items()},
+    )  # fmt: skip

@@ -1,0 +1,28 @@
+"""`epicycle cite`."""
+
+import argparse
+from typing import Any
+
+HELP = "Prints the references of epicycle and of the methods a run used, as text and BibTeX."
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run directory; all references if not given")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Print references."""
+    from epicycle.report.references import REFERENCES, references
+
+    keys = list(REFERENCES)
+    if options.run:
+        from epicycle.runs.directory import open_run
+
+        keys = references(open_run(options.run).record()["config"]["resolved"]["recipe"])
+    if not options.json:
+        from epicycle.cli.main import say
+
+        for key in keys:
+            say(f"{REFERENCES[key][0]}\n\n{REFERENCES[key][1]}\n")
+    return {"references": {key: {"text": REFERENCES[key][0], "bibtex": REFERENCES[key][1]} for key in keys}}

@@ -1,0 +1,139 @@
+"""`epicycle grok`."""
+
+import argparse
+from typing import Any
+
+HELP = (
+    "Trains a one-layer transformer on modular arithmetic until it answers questions it has never seen, then shows which "
+    "frequencies it uses. Several formulas train one model on the mixture."
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    parser.add_argument("formulas", nargs="+", metavar="FORMULA",
+                        help="such as a+b, a^2+ab+b^2, a/b, 2a-3b, random:0 (quote it in a shell)")  # fmt: skip
+    task = parser.add_argument_group("task")
+    task.add_argument("--modulus", type=int, default=97, help="answers are taken modulo this")
+    task.add_argument("--train-fraction", type=float, default=0.3, help="share of all pairs to train on")
+    task.add_argument("--split-by", choices=("ordered", "unordered"), default="ordered",
+                      help="unordered keeps (a,b) and (b,a) on the same side")  # fmt: skip
+    task.add_argument("--operand-range", choices=("modulus", "published"), default="modulus",
+                      help="published: 0..p+4 with the authors' shuffle, operator tokens included")  # fmt: skip
+    seeds = parser.add_argument_group("seeds")
+    seeds.add_argument("--seed", type=int, default=0, help="seed of the initial weights")
+    seeds.add_argument("--split-seed", type=int, help="seed of the split; if not given, that of the weights")
+    seeds.add_argument("--seeds", type=int, default=1, metavar="N", help="train this many runs, seeds counting up")
+    training = parser.add_argument_group("training")
+    training.add_argument("--recipe", choices=("furuta2024", "nanda2023"), default="furuta2024", help="named configuration")
+    training.add_argument("--max-steps", type=int, default=300_000, help="optimiser updates at most")
+    training.add_argument("--loss", choices=("float64", "margin"), help="float64 log-softmax (published) or margin form")
+    training.add_argument("--learning-rate", type=float, help="step size of AdamW; the recipe's if not given")
+    training.add_argument("--weight-decay", type=float, help="decoupled weight decay; the recipe's if not given")
+    training.add_argument("--width", type=int, help="residual width; the recipe's if not given")
+    training.add_argument("--num-heads", type=int, help="attention heads; the recipe's if not given")
+    training.add_argument("--mlp-width", type=int, help="neurons; the recipe's if not given")
+    training.add_argument("--evaluate-every", type=int, default=100, help="steps between evaluations")
+    training.add_argument("--measure-every", type=int, default=1000, help="steps between spectra of logits and neurons")
+    training.add_argument("--checkpoint-every", type=int, default=1000, help="steps between checkpoints to resume from")
+    training.add_argument("--hold-evaluations", type=int, default=20,
+                          help="stop after this many evaluations in a row at 99 %% test accuracy; 0 never stops early")  # fmt: skip
+
+
+def configs(options: argparse.Namespace) -> list[Any]:
+    """The run configurations that the options describe."""
+    import dataclasses
+
+    from epicycle.errors import ConfigError
+    from epicycle.tasks.modular import TaskConfig
+    from epicycle.training.config import RECIPES, ScheduleConfig
+
+    if options.seeds < 1:
+        raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
+    schedule = ScheduleConfig(
+        max_steps=options.max_steps, evaluate_every=options.evaluate_every, measure_every=options.measure_every,
+        checkpoint_every=options.checkpoint_every, hold_evaluations=options.hold_evaluations,
+    )  # fmt: skip
+    found = []
+    for seed in range(options.seed, options.seed + options.seeds):
+        task = TaskConfig(
+            formulas=tuple(options.formulas), modulus=options.modulus, train_fraction=options.train_fraction,
+            split_seed=seed if options.split_seed is None else options.split_seed, split_by=options.split_by,
+            operand_range=options.operand_range,
+        )  # fmt: skip
+        config = RECIPES[options.recipe](task, schedule, seed)
+        changes = {k: getattr(options, k) for k in ("loss", "learning_rate", "weight_decay") if getattr(options, k) is not None}
+        sizes = {k: getattr(options, k) for k in ("width", "num_heads", "mlp_width") if getattr(options, k) is not None}
+        found.append(dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, **changes),
+                                         model=dataclasses.replace(config.model, **sizes)))  # fmt: skip
+    return found
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Train, analyse, report."""
+    chosen = configs(options)
+    given = {k: v for k, v in vars(options).items() if k not in ("command", "version", "json", "out")}
+    return grok_and_report(chosen, options, given)
+
+
+def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
+    """Train and analyse configurations, write their reports, say what was found; returns the JSON object."""
+    from epicycle.analysis.grok import grok
+    from epicycle.cli.main import say
+    from epicycle.cli.progress import TrainingProgress
+    from epicycle.report.grok import grok_page, write_report
+    from epicycle.runs.directory import run_id
+    from epicycle.sweep.pool import grok_all
+    from epicycle.tasks.modular import modular_task
+    from epicycle.training.build import slow_reason
+    from epicycle.training.config import to_dict
+    from epicycle.training.engine import chosen_device
+
+    device = chosen_device(options.device)
+    for config in chosen:
+        modular_task(config.task)  # refuses what cannot be trained before anything is written
+    for config in chosen:
+        say(f"run: {options.out}/{run_id(config.name, to_dict(config))}")
+    if device == "cpu" and (reason := slow_reason()):
+        say(reason)
+    progress = TrainingProgress()
+    if device == "cpu" and len(chosen) > 1 and options.threads > 1:
+        found = grok_all(chosen, options.out, workers=options.threads, progress=progress, given=given)
+    elif device == "cpu":
+        found = [g for c in chosen
+                 for g in grok(c, options.out, device=device, threads=options.threads, progress=progress, warn=say, given=given)]  # fmt: skip
+    else:
+        found = grok(chosen, options.out, device=device, threads=options.threads, progress=progress, warn=say, given=given)
+    progress.close()
+    runs, pages = [], []
+    for each in found:
+        path = write_report(each)
+        runs.append(_as_json(each, str(path)))
+        pages.append(str(path))
+        say()
+        for sentence in grok_page(each).finding:
+            say(sentence)
+        say(f"report: {path}")
+    return {"runs": runs, "report": pages[0]}
+
+
+def _as_json(grok: Any, report: str) -> dict[str, Any]:
+    record, history = grok.run.record(), grok.run.history()
+    weights = history[-1]["measures"]["weights"]
+    short = ("ffd", "ffd_joint", "fcr", "gini")
+    trained = record["steps"]["trained"]
+    return {
+        "id": record["id"],
+        "directory": str(grok.run.path),
+        "seed": record["config"]["resolved"]["seed"],
+        "outcome": record["outcome"],
+        "steps": {k: record["steps"][k] for k in ("memorised", "first", "sustained", "stable", "trained")},
+        "final": record["final"],
+        "measures": {site: {m: weights["additive"][site][m] for m in short} for site in ("W_E", "W_L")},
+        "measures_by_basis": {name: values for name, values in weights.items() if not name.startswith("weight_norm")},
+        "basis": grok.circuits[0].basis if grok.circuits else None,
+        "key_frequencies": list(grok.circuits[0].key_frequencies) if grok.circuits else [],
+        "seconds": record["seconds"],
+        "steps_per_second": trained / record["seconds"] if record["seconds"] else None,
+        "report": report,
+    }

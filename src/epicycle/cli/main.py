@@ -1,0 +1,109 @@
+"""The command `epicycle`: finds the subcommand, turns what the user can mend into one sentence and exit code 2.
+
+A command is a module with HELP, `add_options(parser)` and `run(options) -> dict`; the dict is what --json prints. No
+module of this folder imports a framework at its top: `epicycle --help` must answer at once.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from typing import Any, NoReturn
+
+COMMANDS = {
+    "demo": "grok a formula, analyse it, write a report: about a minute",
+    "grok": "train on a formula until it groks, analyse, report",
+    "spectrum": "spectrum of any matrix whose rows are numbers, with nulls",
+    "runs": "list runs",
+    "report": "write the report of a run again",
+    "selftest": "every measure against networks and signals with known answers",
+    "doctor": "versions, threads, device, compiler: what to put into an issue",
+    "cite": "references of what was run",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="epicycle",
+        description="Shows how transformers do arithmetic, in the Fourier basis.",
+        epilog="`epicycle COMMAND --help` explains a command. Start with `epicycle demo`.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, text in COMMANDS.items():
+        module = importlib.import_module(f"epicycle.cli.{name}")
+        command = commands.add_parser(name, help=text, description=module.HELP,
+                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
+        module.add_options(command)
+        add_common_options(command)
+    return parser
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """The options that every command takes."""
+    group = parser.add_argument_group("common options")
+    group.add_argument("--out", metavar="DIR", default="runs", help="directory of all runs")
+    group.add_argument("--json", action="store_true", help="print one JSON object on stdout, progress on stderr")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    group.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads")
+
+
+def available_cores() -> int:
+    """Cores this process may use, at most 8."""
+    try:
+        return min(len(os.sched_getaffinity(0)), 8)
+    except AttributeError:
+        return min(os.cpu_count() or 1, 8)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 our fault, 2 the user can mend it."""
+    from epicycle.errors import EpicycleError
+
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.version:
+        from importlib.metadata import version
+
+        sys.stdout.write(version("epicycle") + "\n")
+        return 0
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        if options.threads < 1 or options.threads > 64:
+            from epicycle.errors import ConfigError
+
+            raise ConfigError(f"got --threads {options.threads}; expected 1 to 64. Leave it out to use all cores.")
+        os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(options.threads)
+        found = importlib.import_module(f"epicycle.cli.{options.command}").run(options)
+    except EpicycleError as error:
+        sys.stderr.write(f"epicycle {options.command}: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; nothing is lost: run the same command again to go on\n")
+        return 130
+    except BrokenPipeError:
+        return 0
+    if options.json:
+        from epicycle._files import to_json
+
+        sys.stdout.write(to_json(found) + "\n")
+    return found.get("exit_code", 0) if isinstance(found, dict) else 0
+
+
+def say(text: str = "") -> None:
+    """A line for people, on stderr, so that stdout stays for machines."""
+    sys.stderr.write(text + "\n")
+
+
+def rich_console() -> Any:
+    """A rich console on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)

@@ -1,0 +1,47 @@
+"""Progress of training on stderr: a live line on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+
+def spelled_seconds(seconds: float) -> str:
+    """42 s, 3 min 10 s, 2 h 5 min."""
+    whole = int(seconds + 0.5)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class TrainingProgress:
+    """Callable that shows step, accuracies, speed and the time left at most."""
+
+    def __init__(self, every_seconds: float | None = None):
+        self.live = sys.stderr.isatty()
+        self.every = every_seconds if every_seconds is not None else (0.2 if self.live else 5.0)
+        self.last = 0.0
+
+    def __call__(self, runs: Sequence[str], step: int, max_steps: int, lines: Sequence[dict[str, Any]], speed: float) -> None:
+        """Show the newest history line of each run."""
+        now = time.monotonic()
+        if now - self.last < self.every and step < max_steps:
+            return
+        self.last = now
+        if not lines:
+            return
+        train = sum(line["train_accuracy"] for line in lines) / len(lines)
+        test = sum(line["test_accuracy"] for line in lines) / len(lines)
+        which = "" if len(runs) == 1 else f"{len(runs)} runs, mean "
+        steps = f"step {step:,} of at most {max_steps:,}" if len(runs) == 1 else f"slowest at step {step:,}"
+        left = f", at most {spelled_seconds((max_steps - step) * len(runs) / speed)} left" if speed > 0 else ""
+        text = f"{steps}  {which}train {train:.3f}  test {test:.3f}  {speed:.0f} steps/s{left}"
+        sys.stderr.write(f"\r\x1b[2K{text}" if self.live else text + "\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """End the live line."""
+        if self.live and self.last:
+            sys.stderr.write("\n")

@@ -1,0 +1,67 @@
+"""`epicycle spectrum`."""
+
+import argparse
+from typing import Any
+
+HELP = (
+    "Which periods a matrix uses whose rows are numbers (.npy, .npz, .safetensors), and whether they are more than chance. "
+    "Nulls: permuted numbers, permuted within decades (keeps a trend), ramp, white noise."
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    parser.add_argument("file", metavar="FILE", help=".npy, .npz or .safetensors")
+    parser.add_argument("--key", metavar="NAME", help="array in the file; may be left out if there is one")
+    parser.add_argument("--axis", type=int, default=0, help="axis that counts the numbers")
+    parser.add_argument("--rows", metavar="A:B", help="keep the numbers A to B-1")
+    parser.add_argument("--basis", choices=("additive", "multiplicative", "auto"), default="additive", help="waves to use")
+    parser.add_argument("--null", choices=("permuted", "within decades", "ramp", "white noise"), default="permuted",
+                        help="null that p-values and key frequencies refer to; all are in --json")  # fmt: skip
+    parser.add_argument("--detrend", action="store_true", help="remove each channel's straight line first")
+    parser.add_argument("--draws", type=int, default=999, help="null tables")
+    parser.add_argument("--plot", metavar="FILE.svg", help="draw the spectrum against the null")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Load, measure, print a table."""
+    from epicycle.analysis.matrix import load_array, matrix_spectrum
+    from epicycle.cli.main import rich_console
+
+    rows = None
+    if options.rows:
+        from epicycle.errors import ConfigError
+
+        start, _, stop = options.rows.partition(":")
+        if not (start.isdigit() and stop.isdigit()):
+            raise ConfigError(f"got --rows {options.rows!r}; expected two numbers with a colon. Try --rows 0:100.")
+        rows = (int(start), int(stop))
+    array = load_array(options.file, options.key)
+    found = matrix_spectrum(array, axis=options.axis, rows=rows, basis=options.basis, null=options.null,
+                            detrend=options.detrend, draws=options.draws)  # fmt: skip
+    if options.plot:
+        from pathlib import Path
+
+        from epicycle._files import atomic
+        from epicycle.plots import style
+
+        with style.figure(7.2, 2.8) as (figure, ax), atomic(Path(options.plot)) as scratch:
+            found.plot(ax)
+            scratch.write_text(style.svg(figure, f"Spectrum of {options.file}"), encoding="utf-8")
+    data = found.as_json()
+    if not options.json:
+        from rich.table import Table
+
+        table = Table(title=f"{found.rows} numbers, {found.channels} channels; {found.convention}", title_justify="left")
+        for name in ("period", "frequency", "share", f"p ({found.null})", "p, all frequencies"):
+            table.add_column(name, justify="right")
+        for row in data["periods"][:12]:
+            table.add_row(f"{row['period']:.4g}", str(row["frequency"]), f"{row['share']:.4f}", f"{row['p_value']:.3f}",
+                          f"{row['p_family']:.3f}")  # fmt: skip
+        console = rich_console()
+        console.print(table)
+        console.print(f"FFD {found.measures['ffd']:.4f} (joint {found.measures['ffd_joint']:.4f}), FCR {found.measures['fcr']:.4f}, "
+                      f"Gini {found.measures['gini']:.4f}; {found.draws} draws of each null")  # fmt: skip
+        keys = ", ".join(map(str, found.key_frequencies)) or "none"
+        console.print(f"frequencies beyond the null '{found.null}' at 5 %, all looked at: {keys}")
+    return data
