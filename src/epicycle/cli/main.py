@@ -81,6 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
 
             raise ConfigError(f"got --threads {options.threads}; expected 1 to 64. Leave it out to use all cores.")
         os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(options.threads)
+        # idle threads of torch and numpy must not spin on the cores that the exact step uses
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
         found = importlib.import_module(f"epicycle.cli.{options.command}").run(options)
     except EpicycleError as error:
         sys.stderr.write(f"epicycle {options.command}: {error}\n")

@@ -28,5 +28,4 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         console = rich_console()
         console.print(table)
         console.print(f"{sum(row.passed for row in found)} passed, {sum(not row.passed for row in found)} failed")
-    rows = [row._asdict() | {"passed": row.passed} for row in found]
-    return {"oracles": rows, "exit_code": 0 if all(row.passed for row in found) else 1}
+    return {"oracles": [row.as_json() for row in found], "exit_code": 0 if all(row.passed for row in found) else 1}

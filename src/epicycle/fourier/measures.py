@@ -48,14 +48,15 @@ def fcr(norms: FourierNorms) -> CoefficientRatio:
     """Fourier Coefficient Ratio: mean over frequencies of the smaller over the larger of cosine and sine norm.
 
     Low means that one of them is missing. White noise gives 1 - sqrt(2/(pi d)) at large width d (0.934 at 128); even
-    and odd functions of the number give 0. A frequency with neither is left out, and `coverage` says how many remain.
+    and odd functions of the number give 0. A frequency with neither (both below 1e-12 of the largest norm, that is
+    rounding) is left out, and `coverage` says how many remain.
 
     Source: Furuta et al. 2024, eq. 6. Leaving out 0/0 is ours.
     """
     has_sine = ~np.isnan(norms.sine)
     low = np.fmin(norms.cosine, norms.sine)[has_sine]
     high = np.fmax(norms.cosine, norms.sine)[has_sine]
-    defined = high > 1e-300
+    defined = high > 1e-12 * high.max(initial=0.0)
     value = float((low[defined] / high[defined]).mean()) if defined.any() else float("nan")
     return CoefficientRatio(value, float(defined.mean()) if has_sine.any() else 0.0)
 

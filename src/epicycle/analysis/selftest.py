@@ -1,0 +1,382 @@
+"""Every measure against signals and networks whose answer is known.
+
+To add an oracle: a generator of `Check`s and one line in ORACLES.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from epicycle.analysis.circuit import analyse
+from epicycle.fourier import bands, bases, nulls, planes
+from epicycle.fourier.measures import ffd, fcr, gini, inverse_participation_ratio, phase_bias
+from epicycle.fourier.spectra import fourier_norms, spectrum_2d
+from epicycle.models import oracles, plain
+from epicycle.models.config import ModelConfig
+from epicycle.models.readout import read_out
+from epicycle.models.weights import initial_weights
+from epicycle.numbers.residues import discrete_logarithms
+from epicycle.tasks.modular import TaskConfig, modular_task
+from epicycle.training.build import library
+from epicycle.training.config import OptimiserConfig, furuta2024
+from epicycle.training.examples import example_set, row_map
+from epicycle.training.fused import FusedStep
+from epicycle.training.grokking import milestones
+from epicycle.training.tables import TableStep
+
+P, WIDTH = 97, 128
+
+
+class Check(NamedTuple):
+    """One comparison; it passes if |measured - expected| <= tolerance."""
+
+    oracle: str
+    measure: str
+    expected: float
+    measured: float
+    tolerance: float
+
+    @property
+    def error(self) -> float:
+        """Absolute error."""
+        return abs(self.measured - self.expected)
+
+    @property
+    def passed(self) -> bool:
+        """True within the tolerance; NaN never passes."""
+        return self.error <= self.tolerance
+
+    def as_json(self) -> dict:
+        """The row that `epicycle selftest --json` prints."""
+        return {"oracle": self.oracle, "measure": self.measure, "expected": self.expected, "measured": self.measured,
+                "error": self.error, "tolerance": self.tolerance, "passed": self.passed}  # fmt: skip
+
+
+def _rows(basis: bases.Basis, keys: tuple[int, ...], cosine: bool = True, sine: bool = True) -> np.ndarray:
+    chosen = np.isin(basis.frequency, keys)
+    found = [basis.cosine[chosen]] * cosine + [basis.sine[chosen]] * sine
+    return basis.rows[np.concatenate(found)]
+
+
+def parseval() -> Iterator[Check]:
+    """Squared norms add up, for odd and even lengths; the power is that of numpy's FFT."""
+    generator = np.random.default_rng(0)
+    for n in (2, 12, 59, 96, 97, 521):
+        table = generator.standard_normal((n, 7))
+        norms = fourier_norms(table, bases.additive(n))
+        total = norms.power.sum() + norms.constant**2
+        yield Check(f"Parseval, n = {n}", "squared norm", 1.0, total / (table**2).sum(), 1e-12)
+        fft = (np.abs(np.fft.rfft(table, axis=0)) ** 2).sum(1)[1:] / n
+        fft[: len(fft) - (n % 2 == 0)] *= 2
+        yield Check(f"numpy.fft, n = {n}", "largest error of power", 0.0, float(np.abs(norms.power / fft - 1).max()), 1e-10)
+    table = generator.standard_normal((P, 7))
+    norms = fourier_norms(table, bases.multiplicative(P))
+    total = norms.power.sum() + norms.constant**2 + norms.other**2
+    yield Check("Parseval, multiplicative, p = 97", "squared norm", 1.0, total / (table**2).sum(), 1e-12)
+
+
+def planted_frequencies() -> Iterator[Check]:
+    """K equal frequencies: FFD K/48, Gini 1 - K/48, IPR 1/K, FCR 1 where defined."""
+    basis = bases.additive(P)
+    for keys in ((33,), (5, 17, 40), (3, 11, 25, 36, 47)):
+        name, k = f"{len(keys)} planted frequencies", len(keys)
+        norms = fourier_norms(oracles.planted(_rows(basis, keys), WIDTH), basis)
+        yield Check(name, "FFD", k / 48, ffd(norms), 1e-12)
+        yield Check(name, "FFD, joint", k / 48, ffd(norms, joint=True), 1e-12)
+        yield Check(name, "Gini of power", 1 - k / 48, gini(norms.power), 1e-9)
+        yield Check(name, "IPR", 1 / k, inverse_participation_ratio(norms), 1e-9)
+        yield Check(name, "FCR where defined", 1.0, fcr(norms).value, 1e-9)
+        yield Check(name, "coverage of FCR", k / 48, fcr(norms).coverage, 1e-12)
+        noisy = fourier_norms(oracles.planted(_rows(basis, keys), WIDTH, noise=1e-6), basis)
+        yield Check(f"{name}, tiny noise", "FFD", k / 48, ffd(noisy), 1e-12)
+        floor = oracles.noise_ratio(WIDTH)
+        yield Check(f"{name}, tiny noise", "FCR", (k + (48 - k) * floor) / 48, fcr(noisy).value, 0.02)
+    literal = bases.half_domain(P)
+    norms = fourier_norms(oracles.planted(_rows(basis, (33,)), WIDTH), literal)
+    yield Check("1 planted frequency, literal_eq5", "FFD", 0.0625, ffd(norms), 1e-12)
+
+
+def white_noise() -> Iterator[Check]:
+    """Floors of FFD and FCR; the expectation of FCR by quadrature."""
+    basis, generator = bases.additive(P), np.random.default_rng(1)
+    for width, draws in ((1, 400), (8, 100), (128, 40), (512, 10)):
+        found = [fourier_norms(generator.standard_normal((P, width)), basis) for _ in range(draws)]
+        spread = 4 * 0.3 / math.sqrt(width * 48 * draws)
+        yield Check(f"white noise, width {width}", "FCR", oracles.noise_ratio(width), float(np.mean([fcr(n).value for n in found])),
+                    spread)  # fmt: skip
+        if width >= 128:
+            yield Check(f"white noise, width {width}", "FFD", 1.0, float(np.mean([ffd(n) for n in found])), 1e-12)
+    yield Check("white noise, width 1", "FCR in closed form, 2 ln 2 / pi", 2 * math.log(2) / math.pi, oracles.noise_ratio(1), 1e-6)
+    yield Check("white noise, width 128", "FCR as commonly quoted", 0.934, oracles.noise_ratio(128), 1e-3)
+    tables = [generator.standard_normal((P, WIDTH)) for _ in range(20)]
+    yield Check("white noise, width 128", "Gini of power, 1/sqrt(pi d)", 0.049,
+                float(np.mean([gini(fourier_norms(t, basis).power) for t in tables])), 0.003)  # fmt: skip
+
+
+def characters() -> Iterator[Check]:
+    """Multiplicative characters are dense and one-phased in the additive basis (Gauss sums), sparse in their own."""
+    additive, own = bases.additive(P), bases.multiplicative(P)
+    even = oracles.planted(_rows(own, (2, 4, 10, 20)), WIDTH, noise=0.0)
+    noisy = even + 0.01 * np.sqrt(2 / 96) * np.random.default_rng(3).standard_normal(even.shape)
+    norms = fourier_norms(noisy, additive)
+    yield Check("even characters 2, 4, 10, 20", "additive FFD, published", 1.0, ffd(norms), 0.1)
+    yield Check("even characters 2, 4, 10, 20", "additive FFD, joint", 0.5, ffd(norms, joint=True), 1e-12)
+    yield Check("even characters 2, 4, 10, 20", "additive FCR", 0.04, fcr(norms).value, 0.01)
+    yield Check("even characters 2, 4, 10, 20", "cosine bias is positive", 1.0, float(phase_bias(norms) > 0), 0)
+    yield Check("even characters, no noise", "additive FCR", 0.0, fcr(fourier_norms(even, additive)).value, 1e-12)
+    yield Check("even characters, no noise", "multiplicative FFD, 8 of 95", 8 / 95, ffd(fourier_norms(even, own)), 1e-12)
+    found = fourier_norms(even, own)
+    top = set(found.frequency[np.argsort(-found.power)[:4]].tolist())
+    yield Check("even characters, no noise", "top four are 2, 4, 10, 20", 1.0, float(top == {2, 4, 10, 20}), 0)
+    mixed = oracles.planted(_rows(own, (2, 4, 6, 1)), WIDTH)
+    yield Check("characters 1, 2, 4, 6", "additive FCR, 1/sqrt(3)", 3**-0.5, fcr(fourier_norms(mixed, additive)).value, 0.01)
+    for k in (1, 2, 7):
+        character = _rows(own, (k,))[0] * math.sqrt(96 / 2)
+        # |DFT| of a character is sqrt(p) at every frequency but 0
+        spread = np.abs(np.fft.fft(character + 1j * _rows(own, (k,))[1] * math.sqrt(96 / 2)))[1:]
+        yield Check(f"character {k}", "|Gauss sum|^2 / p, largest", 1.0, float(spread.max() ** 2 / P), 1e-10)
+    other = bases.multiplicative(P, root=next(g for g in range(6, P) if _generates(g)))
+    table = np.random.default_rng(5).standard_normal((P, 16))
+    yield Check("another primitive root", "FFD unchanged", ffd(fourier_norms(table, own)), ffd(fourier_norms(table, other)), 1e-10)
+    yield Check("another primitive root", "Gini unchanged", gini(fourier_norms(table, own).power),
+                gini(fourier_norms(table, other).power), 1e-10)  # fmt: skip
+
+
+def _generates(g: int) -> bool:
+    return len({pow(g, e, P) for e in range(P - 1)}) == P - 1
+
+
+def parity() -> Iterator[Check]:
+    """Functions of a^2 are even: no sine, FCR 0. Odd functions: no cosine."""
+    basis, generator = bases.additive(P), np.random.default_rng(2)
+    a = np.arange(P)
+    even = generator.standard_normal((P, 16))[a * a % P]
+    yield Check("function of a^2", "FCR", 0.0, fcr(fourier_norms(even, basis)).value, 1e-12)
+    yield Check("function of a^2", "cosine bias is positive", 1.0, float(phase_bias(fourier_norms(even, basis)) > 0), 0)
+    free = generator.standard_normal((P, 16))
+    odd = free - free[-a % P]
+    yield Check("odd function", "FCR", 0.0, fcr(fourier_norms(odd, basis)).value, 1e-12)
+    yield Check("odd function", "cosine bias is negative", 1.0, float(phase_bias(fourier_norms(odd, basis)) < 0), 0)
+
+
+def _labels(p: int, rule: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    a = np.arange(p)
+    return rule(a[:, None], a[None, :]) % p
+
+
+def exact_adder() -> Iterator[Check]:
+    """Quadratic adder: logits, losses with and without its frequencies, all in closed form."""
+    p, keys = 29, (3, 5, 11)
+    basis = bases.additive(p)
+    labels, train = _labels(p, lambda a, b: a + b), np.ones((p, p), bool)
+    raw = oracles.adder_logits(p, keys)
+    a = np.arange(p)
+    formula = sum(4.5 * np.cos(2 * np.pi * k * (a[:, None, None] + a[None, :, None] - a) / p) for k in keys)
+    yield Check("exact adder", "largest logit error", 0.0, float(np.abs(raw - formula).max()), 1e-10)
+    yield Check("exact adder", "accuracy", 1.0, float((raw.argmax(2) == labels).mean()), 0)
+    logits, scale = raw / 4.5, 1.0
+    loss = oracles.subset_loss(p, keys, scale)
+    for plane in ("sum", "answer"):
+        found = planes.plane_losses(logits, labels, train, basis, np.array(keys), plane)
+        yield Check(f"exact adder, plane of the {plane}", "full loss", loss, found.full, 1e-10)
+        yield Check(f"exact adder, plane of the {plane}", "restricted loss", loss, found.restricted, 1e-10)
+        yield Check(f"exact adder, plane of the {plane}", "excluded loss, ln p", math.log(p), found.excluded, 1e-10)
+        yield Check(f"exact adder, plane of the {plane}", "loss without other frequencies", loss, max(found.control), 1e-10)
+        without = oracles.subset_loss(p, keys[1:], scale)
+        yield Check(f"exact adder, plane of the {plane}", "loss without k = 3", without, found.excluded_each[0], 1e-10)
+    wrong = planes.plane_losses(logits, labels, train, basis, np.array(keys), "difference")
+    yield Check("exact adder, plane of the difference", "restricted loss, ln p", math.log(p), wrong.restricted, 1e-10)
+    power, total = planes.plane_power(logits, labels, basis, "answer")
+    yield Check("exact adder", "leading frequencies found", 1.0,
+                float(planes.leading_frequencies(power, basis).tolist() == list(keys)), 0)  # fmt: skip
+    yield Check("exact adder", "share of variance in the answer plane", 1.0, power.sum() / total, 1e-12)
+    every = tuple(range(1, 15))
+    yield Check("exact adder, all frequencies", "loss, ln(1 + (p-1) exp(-p/2))", math.log1p(28 * math.exp(-29 / 2)),
+                planes.cross_entropy((oracles.adder_logits(p, every) / 4.5)[train], labels[train]), 1e-12)  # fmt: skip
+    difference = logits[:, -a % p]
+    found = planes.plane_losses(difference, _labels(p, lambda a, b: a - b), train, basis, np.array(keys), "difference")
+    yield Check("exact subtractor, plane of the difference", "restricted loss", loss, found.restricted, 1e-10)
+    yield Check("exact subtractor, plane of the difference", "excluded loss, ln p", math.log(p), found.excluded, 1e-10)
+
+
+def exact_multiplier() -> Iterator[Check]:
+    """The adder on logarithms: its planes are those of the multiplicative basis."""
+    p, keys = 29, (2, 5, 9)
+    labels, train = _labels(p, lambda a, b: a * b), np.ones((p, p), bool)
+    logits, basis = oracles.multiplier_logits(p, keys), bases.multiplicative(p)
+    yield Check("exact multiplier", "accuracy", 1.0, float((logits.argmax(2) == labels).mean()), 0)
+    power, _ = planes.plane_power(logits, labels, basis, "answer")
+    yield Check("exact multiplier", "leading frequencies found", 1.0,
+                float(planes.leading_frequencies(power, basis).tolist() == list(keys)), 0)  # fmt: skip
+    found = planes.plane_losses(logits, labels, train, basis, np.array(keys), "sum")
+    yield Check("exact multiplier, plane of the sum of logarithms", "restricted - full loss", 0.0, found.restricted - found.full, 1e-9)
+    yield Check("exact multiplier", "additive leading frequencies", 0.0,
+                float(len(planes.leading_frequencies(planes.plane_power(logits, labels, bases.additive(p), "answer")[0],
+                                                     bases.additive(p)))), 0)  # fmt: skip
+
+
+def transformer() -> Iterator[Check]:
+    """A ReLU transformer set by hand, through the whole analysis."""
+    keys = (4, 19, 31, 44)
+    task, config = modular_task(TaskConfig()), furuta2024(TaskConfig())
+    weights = oracles.relu_adder(P, keys)
+    tokens = torch.from_numpy(task.examples("all").tokens)
+    logits = read_out(weights, tokens).logits[:, :P]
+    labels = torch.from_numpy(task.labels[0])
+    yield Check("transformer set by hand", "accuracy", 1.0, float((logits.argmax(1) == labels).double().mean()), 0)
+    a, b = task.operands.T
+    w = 2 * np.pi * np.array(keys) / P
+    closed = sum(np.abs(np.cos(x * (a - b) / 2))[:, None] * np.cos(x * ((a + b)[:, None] - np.arange(P))) for x in w)
+    ratio = 127 * 2 / (3 * math.pi)
+    yield Check("transformer set by hand", "logits / (n 2/(3 pi)) vs |cos| cos, largest error", 0.0,
+                float(np.abs(logits.numpy() / ratio - closed).max()), 2e-3)  # fmt: skip
+    found = analyse(task, config, {k: 0.05 * v if k == "unembed.W_U" else v for k, v in weights.items()}, 0, draws=99)
+    yield Check("transformer set by hand", "key frequencies found", 1.0, float(found.key_frequencies == keys), 0)
+    for site in ("W_E", "W_L"):
+        yield Check("transformer set by hand", f"FFD of {site}", 4 / 48, found.measures["additive"][site]["ffd"], 1e-12)
+        yield Check("transformer set by hand", f"FCR of {site} where defined", 1.0, found.measures["additive"][site]["fcr"], 1e-9)
+    losses = found.losses["additive"]["sum"]
+    yield Check("transformer set by hand", "excluded above chance", 1.0, float(losses["excluded"] > 0.9 * math.log(P)), 0)
+    yield Check("transformer set by hand", "controls leave the loss", 0.0, max(losses["control"]) - losses["full_train"], 1e-6)
+    generator = np.random.default_rng(0)
+    free = {k: torch.from_numpy(generator.standard_normal(v.shape)) * 0.1 for k, v in weights.items()}
+    nothing = analyse(task, config, free, 0, draws=99)
+    yield Check("random transformer", "number of key frequencies", 0.0, float(len(nothing.key_frequencies)), 0)
+
+
+def neurons() -> Iterator[Check]:
+    """A neuron cos wa + cos wb + cos w(a+b) is wholly explained by its frequency."""
+    basis, a = bases.additive(P), np.arange(P)
+    w = 2 * np.pi * 7 / P
+    x, y = a[:, None], a[None, :]
+    one = np.cos(w * x) + np.cos(w * y) + np.cos(w * (x + y)) + 3
+    two = one + np.cos(2 * np.pi * 30 * x / P)
+    shares, total = planes.explained_by_frequency(spectrum_2d(np.stack([one, two], 2), basis), basis)
+    yield Check("neuron of one frequency", "share explained by k = 7", 1.0, float(shares[6, 0]), 1e-12)
+    yield Check("neuron of two frequencies", "share explained by k = 7", 0.75, float(shares[6, 1]), 1e-12)
+    yield Check("neuron of one frequency", "centred squared norm", 1.5, float(total[0]) / P**2, 1e-10)
+
+
+def band_cuts() -> Iterator[Check]:
+    """Low, high and constant make the whole; a band removes exactly its tones."""
+    n = 520
+    basis = bases.additive(n)
+    low, high = bands.band(basis, "low"), bands.band(basis, "high")
+    yield Check("bands at n = 520", "lowest frequency of the high band", 50, float(high.frequency.min()), 0)
+    table = np.random.default_rng(4).standard_normal((n, 5))
+    whole = bands.keep(table, basis, low.frequency) + bands.keep(table, basis, high.frequency) + table.mean(0)
+    yield Check("bands at n = 520", "low + high + constant", 0.0, float(np.abs(whole - table).max()), 1e-12)
+    tone = np.cos(2 * np.pi * np.arange(n) / 5)[:, None]
+    yield Check("tone of period 5", "left without the high band", 0.0, float(np.abs(bands.remove(tone, basis, high.frequency)).max()), 1e-12)
+    yield Check("tone of period 5", "left without the low band", 1.0, float(np.abs(bands.remove(tone, basis, low.frequency)).max()), 1e-12)
+    printed = bases.zhou2024()
+    yield Check("basis of Zhou et al. as printed", "norm of row 520", 1.4156, float(np.linalg.norm(printed[520])), 1e-4)
+    yield Check("basis of Zhou et al. as printed", "rank", 520, float(np.linalg.matrix_rank(printed)), 0)
+    yield Check("basis of Zhou et al. as printed", "max |F'F - 1|", 1.0019, float(np.abs(printed.T @ printed - np.eye(521)).max()), 1e-4)
+
+
+def null_levels() -> Iterator[Check]:
+    """A null rejects as often as it says, and a ramp is not taken for a peak once it is removed."""
+    basis, generator = bases.additive(40), np.random.default_rng(6)
+    tables = [generator.standard_normal((40, 6)) for _ in range(300)]
+    tests = [nulls.null_test(t, basis, "permuted", 99, seed) for seed, t in enumerate(tables)]
+    single = float(np.mean([t.p_value[7] <= 0.05 for t in tests]))
+    family = float(np.mean([t.p_family.min() <= 0.05 for t in tests]))
+    yield Check("permuted null on noise", "rejection at 5 %, one frequency", 0.05, single, 0.04)
+    yield Check("permuted null on noise", "rejection at 5 %, family-wise", 0.05, family, 0.04)
+    ramp = np.outer(np.arange(100.0), np.ones(8)) + 0.1 * generator.standard_normal((100, 8))
+    found = nulls.null_test(nulls.detrended(ramp), bases.additive(100), "permuted", 199)
+    yield Check("ramp, detrended", "family-wise p above 0.01 at periods 2, 5, 10", 1.0, float(found.p_family[[49, 19, 9]].min() > 0.01), 0)
+    tone = np.cos(2 * np.pi * np.arange(100) / 5)[:, None] * np.ones(8) + generator.standard_normal((100, 8))
+    found = nulls.null_test(tone, bases.additive(100), "within decades", 199)
+    yield Check("tone of period 5 in noise", "family-wise p within decades", 1 / 200, float(found.p_family[19]), 1e-12)
+
+
+def loss_forms() -> Iterator[Check]:
+    """The margin form keeps its accuracy where float64 log-softmax is already zero."""
+    for margin in (20.0, 60.0, 300.0):
+        logits = np.zeros((1, P))
+        logits[0, 3] = margin
+        exact = (P - 1) * math.exp(-margin)
+        exact -= exact**2 / 2
+        yield Check(f"margin {margin:.0f}", "loss / exact", 1.0, planes.cross_entropy(logits, np.array([3])) / exact, 1e-10)
+    logits = torch.zeros(1, P, dtype=torch.float64)
+    logits[0, 3] = 60.0
+    yield Check("margin 60, float64 log-softmax", "loss", 0.0, float(-logits.log_softmax(1)[0, 3]), 0)
+
+
+def step() -> Iterator[Check]:
+    """The exact step against the plain forward over all positions and its backward pass, in float64."""
+    for name, model, extra in (("furuta2024", ModelConfig(), 5),
+                               ("nanda2023", ModelConfig(positions=True, biases=True, readout="equals", init="nanda2023"), 1)):  # fmt: skip
+        p = 31
+        task = modular_task(TaskConfig(modulus=p))
+        every = task.examples("all", model.readout)
+        tokens, labels, which = task.examples("train", model.readout)
+        weights = initial_weights(model, p + extra, 3, 1, torch.float64)
+        generator = torch.Generator().manual_seed(0)
+        for key in weights:
+            if key.endswith(("b_in", "b_out")):
+                weights[key] = torch.randn(weights[key].shape, generator=generator, dtype=torch.float64) * 0.1
+        leaves = {key: value.clone().requires_grad_() for key, value in weights.items()}
+        logits = plain.forward(leaves, torch.from_numpy(tokens)).logits[:, -1]
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels))
+        loss.backward()
+        rows = row_map(every.tokens, model.positions)
+        examples = example_set(tokens, labels, which, 1, rows)
+        for kind in ("float64", "margin"):
+            steps = {"PyTorch": TableStep(model, rows, [weights], OptimiserConfig(loss=kind))}
+            if library("double") is not None:
+                steps["compiled"] = FusedStep(model, rows, weights, OptimiserConfig(loss=kind), threads=2)
+            for how, found in steps.items():
+                x = found.stack([examples]) if isinstance(found, TableStep) else examples
+                measured = float(np.ravel(np.asarray(found.loss_and_gradient(x)))[0])
+                own = found.logits(x)
+                own = np.asarray(own)[0][np.argsort(examples.order)] if isinstance(found, TableStep) else own
+                reference = logits.detach().numpy()
+                worst = max(
+                    float((g - leaves[key].grad).norm() / leaves[key].grad.norm())  # type: ignore[operator, union-attr]
+                    for key, g in found.gradients().items()
+                )
+                where = f"exact step, {how}, {name}, {kind} loss"
+                yield Check(where, "loss", loss.item(), measured, 1e-10)
+                yield Check(where, "logits, relative error", 0.0, float(np.abs(own - reference).max() / np.abs(reference).max()), 1e-10)
+                yield Check(where, "worst gradient, relative error", 0.0, worst, 1e-10)
+
+
+def milestone_times() -> Iterator[Check]:
+    """A curve that crosses, falls back, holds: first < sustained < stable."""
+    accuracy = [0.1, 0.99, 0.5, 0.99, 0.99, 0.995, 0.98, 1.0, 1.0]
+    history = [{"step": 100 * i, "train_accuracy": 1.0 if i else 0.2, "test_accuracy": x} for i, x in enumerate(accuracy)]
+    found = milestones(history)
+    for name, expected in (("memorised", 100), ("first", 100), ("sustained", 300), ("stable", 700)):
+        yield Check("oscillating curve", name, expected, float(getattr(found, name)), 0)
+
+
+def logarithms() -> Iterator[Check]:
+    """log(xy) = log x + log y."""
+    log, a = discrete_logarithms(P), np.arange(1, P)
+    wrong = (log[np.outer(a, a) % P] != (log[a][:, None] + log[a]) % (P - 1)).sum()
+    yield Check("discrete logarithm", "violations of log xy = log x + log y", 0, float(wrong), 0)
+
+
+ORACLES: dict[str, Callable[[], Iterator[Check]]] = {
+    oracle.__name__: oracle
+    for oracle in (
+        parseval, planted_frequencies, white_noise, characters, parity, logarithms, exact_adder, exact_multiplier,
+        neurons, transformer, band_cuts, null_levels, loss_forms, step, milestone_times,
+    )
+}  # fmt: skip
+"""Name -> generator of checks."""
+
+
+def selftest(only: tuple[str, ...] = ()) -> list[Check]:
+    """Run all oracles (or those named) and return every comparison.
+
+    Args:
+        only: Keys of ORACLES; all if empty.
+    """
+    return [check for name, oracle in ORACLES.items() if not only or name in only for check in oracle()]
