@@ -22,7 +22,7 @@ lint: setup
 	$(BIN)/ruff check src tests bench
 	$(BIN)/lint-imports
 	$(BIN)/codespell src tests docs bench README.md CHANGELOG.md CONTRIBUTING.md
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: setup
 	$(BIN)/python bench/bench.py --json bench/last.json

@@ -14,16 +14,13 @@ Units
     steps      optimiser updates
 """
 
+from typing import TypeAlias
+
 import numpy as np
 from jaxtyping import Float, Int
 
-Table = Float[np.ndarray, "p *site"]
+Table: TypeAlias = Float[np.ndarray, "p *site"]
 """One row per number; the remaining axes are pooled as channels."""
 
-Basis = Float[np.ndarray, "f p"]
-"""Rows are orthonormal functions of the number."""
-
-Spectrum1D = Float[np.ndarray, " k"]
-Spectrum2D = Float[np.ndarray, "f f"]
-Labels = Int[np.ndarray, " b"]
-Tokens = Int[np.ndarray, "b s"]
+Labels: TypeAlias = Int[np.ndarray, " b"]
+Tokens: TypeAlias = Int[np.ndarray, "b s"]

@@ -53,7 +53,9 @@ class Result:
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in self.summary().items())
+        rows = "".join(
+            f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in self.summary().items()
+        )
         return f"<b>{html.escape(type(self).__name__)}</b><table>{rows}</table>"
 
     def summary(self) -> dict[str, Any]:
@@ -79,7 +81,9 @@ class Result:
 
         file = Path(directory) / "result.json"
         if not file.exists():
-            raise DataError(f"got {directory}, which holds no result; expected a {cls.__name__}. Run the analysis first.")
+            raise DataError(
+                f"got {directory}, which holds no result; expected a {cls.__name__}. Run the analysis first."
+            )
         stored = json.loads(file.read_text(encoding="utf-8"))
         if stored.get("kind") != cls.__name__:
             raise DataError(f"got a {stored.get('kind')} in {directory}; expected a {cls.__name__}. Load it as that.")

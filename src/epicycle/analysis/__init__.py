@@ -1,0 +1,1 @@
+"""One module per question, one frozen result type each."""

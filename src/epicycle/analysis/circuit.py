@@ -130,7 +130,10 @@ def analyse(
             for part in ("frequency", "cosine", "sine"):
                 found["norms"][f"{name}/{site}/{part}"] = np.nan_to_num(np.asarray(getattr(norms, part), np.float64))
             test = null_test(table - table.mean(0), basis, "permuted", draws)
-            found["p_values"][f"{name}/{site}/single"], found["p_values"][f"{name}/{site}/family"] = test.p_value, test.p_family
+            found["p_values"][f"{name}/{site}/single"], found["p_values"][f"{name}/{site}/family"] = (
+                test.p_value,
+                test.p_family,
+            )
         spectrum = spectrum_2d(neurons, basis)
         shares, total = explained_by_frequency(spectrum, basis)
         alive = total > 1e-12 * total.max()
@@ -148,7 +151,8 @@ def analyse(
         found["answer_share"][name] = float(power.sum() / everything) if everything > 0 else float("nan")
         unevenness[name], leading[name] = gini(power), leading_frequencies(power, basis)
         found["losses"][name] = {
-            plane: plane_losses(logits, labels, train, basis, leading[name], plane, controls)._asdict() for plane in PLANES
+            plane: plane_losses(logits, labels, train, basis, leading[name], plane, controls)._asdict()
+            for plane in PLANES
         }
     found["measures"]["literal_eq5"] = {
         site: measures(fourier_norms(table, half_domain(p))) for site, table in tables.items()

@@ -51,7 +51,11 @@ def analyse_run(run: Run, *, again: bool = False) -> Grok:
     circuits, paths = [], []
     for index in range(task.num_tasks):
         place = _place(run, "circuit", index)
-        if not again and (place / "result.json").exists() and (_place(run, "trajectory", index) / "result.json").exists():
+        if (
+            not again
+            and (place / "result.json").exists()
+            and (_place(run, "trajectory", index) / "result.json").exists()
+        ):
             circuits.append(Circuit.load(place))
             paths.append(Trajectory.load(_place(run, "trajectory", index)))
             continue

@@ -12,7 +12,7 @@ import torch
 
 from epicycle.analysis.circuit import analyse
 from epicycle.fourier import bands, bases, nulls, planes
-from epicycle.fourier.measures import ffd, fcr, gini, inverse_participation_ratio, phase_bias
+from epicycle.fourier.measures import fcr, ffd, gini, inverse_participation_ratio, phase_bias
 from epicycle.fourier.spectra import fourier_norms, spectrum_2d
 from epicycle.models import oracles, plain
 from epicycle.models.config import ModelConfig
@@ -71,7 +71,9 @@ def parseval() -> Iterator[Check]:
         yield Check(f"Parseval, n = {n}", "squared norm", 1.0, total / (table**2).sum(), 1e-12)
         fft = (np.abs(np.fft.rfft(table, axis=0)) ** 2).sum(1)[1:] / n
         fft[: len(fft) - (n % 2 == 0)] *= 2
-        yield Check(f"numpy.fft, n = {n}", "largest error of power", 0.0, float(np.abs(norms.power / fft - 1).max()), 1e-10)
+        yield Check(
+            f"numpy.fft, n = {n}", "largest error of power", 0.0, float(np.abs(norms.power / fft - 1).max()), 1e-10
+        )
     table = generator.standard_normal((P, 7))
     norms = fourier_norms(table, bases.multiplicative(P))
     total = norms.power.sum() + norms.constant**2 + norms.other**2
@@ -109,7 +111,13 @@ def white_noise() -> Iterator[Check]:
                     spread)  # fmt: skip
         if width >= 128:
             yield Check(f"white noise, width {width}", "FFD", 1.0, float(np.mean([ffd(n) for n in found])), 1e-12)
-    yield Check("white noise, width 1", "FCR in closed form, 2 ln 2 / pi", 2 * math.log(2) / math.pi, oracles.noise_ratio(1), 1e-6)
+    yield Check(
+        "white noise, width 1",
+        "FCR in closed form, 2 ln 2 / pi",
+        2 * math.log(2) / math.pi,
+        oracles.noise_ratio(1),
+        1e-6,
+    )
     yield Check("white noise, width 128", "FCR as commonly quoted", 0.934, oracles.noise_ratio(128), 1e-3)
     tables = [generator.standard_normal((P, WIDTH)) for _ in range(20)]
     yield Check("white noise, width 128", "Gini of power, 1/sqrt(pi d)", 0.049,
@@ -127,12 +135,16 @@ def characters() -> Iterator[Check]:
     yield Check("even characters 2, 4, 10, 20", "additive FCR", 0.04, fcr(norms).value, 0.01)
     yield Check("even characters 2, 4, 10, 20", "cosine bias is positive", 1.0, float(phase_bias(norms) > 0), 0)
     yield Check("even characters, no noise", "additive FCR", 0.0, fcr(fourier_norms(even, additive)).value, 1e-12)
-    yield Check("even characters, no noise", "multiplicative FFD, 8 of 95", 8 / 95, ffd(fourier_norms(even, own)), 1e-12)
+    yield Check(
+        "even characters, no noise", "multiplicative FFD, 8 of 95", 8 / 95, ffd(fourier_norms(even, own)), 1e-12
+    )
     found = fourier_norms(even, own)
     top = set(found.frequency[np.argsort(-found.power)[:4]].tolist())
     yield Check("even characters, no noise", "top four are 2, 4, 10, 20", 1.0, float(top == {2, 4, 10, 20}), 0)
     mixed = oracles.planted(_rows(own, (2, 4, 6, 1)), WIDTH)
-    yield Check("characters 1, 2, 4, 6", "additive FCR, 1/sqrt(3)", 3**-0.5, fcr(fourier_norms(mixed, additive)).value, 0.01)
+    yield Check(
+        "characters 1, 2, 4, 6", "additive FCR, 1/sqrt(3)", 3**-0.5, fcr(fourier_norms(mixed, additive)).value, 0.01
+    )
     for k in (1, 2, 7):
         character = _rows(own, (k,))[0] * math.sqrt(96 / 2)
         # |DFT| of a character is sqrt(p) at every frequency but 0
@@ -140,7 +152,13 @@ def characters() -> Iterator[Check]:
         yield Check(f"character {k}", "|Gauss sum|^2 / p, largest", 1.0, float(spread.max() ** 2 / P), 1e-10)
     other = bases.multiplicative(P, root=next(g for g in range(6, P) if _generates(g)))
     table = np.random.default_rng(5).standard_normal((P, 16))
-    yield Check("another primitive root", "FFD unchanged", ffd(fourier_norms(table, own)), ffd(fourier_norms(table, other)), 1e-10)
+    yield Check(
+        "another primitive root",
+        "FFD unchanged",
+        ffd(fourier_norms(table, own)),
+        ffd(fourier_norms(table, other)),
+        1e-10,
+    )
     yield Check("another primitive root", "Gini unchanged", gini(fourier_norms(table, own).power),
                 gini(fourier_norms(table, other).power), 1e-10)  # fmt: skip
 
@@ -184,7 +202,9 @@ def exact_adder() -> Iterator[Check]:
         yield Check(f"exact adder, plane of the {plane}", "full loss", loss, found.full, 1e-10)
         yield Check(f"exact adder, plane of the {plane}", "restricted loss", loss, found.restricted, 1e-10)
         yield Check(f"exact adder, plane of the {plane}", "excluded loss, ln p", math.log(p), found.excluded, 1e-10)
-        yield Check(f"exact adder, plane of the {plane}", "loss without other frequencies", loss, max(found.control), 1e-10)
+        yield Check(
+            f"exact adder, plane of the {plane}", "loss without other frequencies", loss, max(found.control), 1e-10
+        )
         without = oracles.subset_loss(p, keys[1:], scale)
         yield Check(f"exact adder, plane of the {plane}", "loss without k = 3", without, found.excluded_each[0], 1e-10)
     wrong = planes.plane_losses(logits, labels, train, basis, np.array(keys), "difference")
@@ -212,7 +232,13 @@ def exact_multiplier() -> Iterator[Check]:
     yield Check("exact multiplier", "leading frequencies found", 1.0,
                 float(planes.leading_frequencies(power, basis).tolist() == list(keys)), 0)  # fmt: skip
     found = planes.plane_losses(logits, labels, train, basis, np.array(keys), "sum")
-    yield Check("exact multiplier, plane of the sum of logarithms", "restricted - full loss", 0.0, found.restricted - found.full, 1e-9)
+    yield Check(
+        "exact multiplier, plane of the sum of logarithms",
+        "restricted - full loss",
+        0.0,
+        found.restricted - found.full,
+        1e-9,
+    )
     yield Check("exact multiplier", "additive leading frequencies", 0.0,
                 float(len(planes.leading_frequencies(planes.plane_power(logits, labels, bases.additive(p), "answer")[0],
                                                      bases.additive(p)))), 0)  # fmt: skip
@@ -237,10 +263,20 @@ def transformer() -> Iterator[Check]:
     yield Check("transformer set by hand", "key frequencies found", 1.0, float(found.key_frequencies == keys), 0)
     for site in ("W_E", "W_L"):
         yield Check("transformer set by hand", f"FFD of {site}", 4 / 48, found.measures["additive"][site]["ffd"], 1e-12)
-        yield Check("transformer set by hand", f"FCR of {site} where defined", 1.0, found.measures["additive"][site]["fcr"], 1e-9)
+        yield Check(
+            "transformer set by hand",
+            f"FCR of {site} where defined",
+            1.0,
+            found.measures["additive"][site]["fcr"],
+            1e-9,
+        )
     losses = found.losses["additive"]["sum"]
-    yield Check("transformer set by hand", "excluded above chance", 1.0, float(losses["excluded"] > 0.9 * math.log(P)), 0)
-    yield Check("transformer set by hand", "controls leave the loss", 0.0, max(losses["control"]) - losses["full_train"], 1e-6)
+    yield Check(
+        "transformer set by hand", "excluded above chance", 1.0, float(losses["excluded"] > 0.9 * math.log(P)), 0
+    )
+    yield Check(
+        "transformer set by hand", "controls leave the loss", 0.0, max(losses["control"]) - losses["full_train"], 1e-6
+    )
     generator = np.random.default_rng(0)
     free = {k: torch.from_numpy(generator.standard_normal(v.shape)) * 0.1 for k, v in weights.items()}
     nothing = analyse(task, config, free, 0, draws=99)
@@ -270,12 +306,30 @@ def band_cuts() -> Iterator[Check]:
     whole = bands.keep(table, basis, low.frequency) + bands.keep(table, basis, high.frequency) + table.mean(0)
     yield Check("bands at n = 520", "low + high + constant", 0.0, float(np.abs(whole - table).max()), 1e-12)
     tone = np.cos(2 * np.pi * np.arange(n) / 5)[:, None]
-    yield Check("tone of period 5", "left without the high band", 0.0, float(np.abs(bands.remove(tone, basis, high.frequency)).max()), 1e-12)
-    yield Check("tone of period 5", "left without the low band", 1.0, float(np.abs(bands.remove(tone, basis, low.frequency)).max()), 1e-12)
+    yield Check(
+        "tone of period 5",
+        "left without the high band",
+        0.0,
+        float(np.abs(bands.remove(tone, basis, high.frequency)).max()),
+        1e-12,
+    )
+    yield Check(
+        "tone of period 5",
+        "left without the low band",
+        1.0,
+        float(np.abs(bands.remove(tone, basis, low.frequency)).max()),
+        1e-12,
+    )
     printed = bases.zhou2024()
     yield Check("basis of Zhou et al. as printed", "norm of row 520", 1.4156, float(np.linalg.norm(printed[520])), 1e-4)
     yield Check("basis of Zhou et al. as printed", "rank", 520, float(np.linalg.matrix_rank(printed)), 0)
-    yield Check("basis of Zhou et al. as printed", "max |F'F - 1|", 1.0019, float(np.abs(printed.T @ printed - np.eye(521)).max()), 1e-4)
+    yield Check(
+        "basis of Zhou et al. as printed",
+        "max |F'F - 1|",
+        1.0019,
+        float(np.abs(printed.T @ printed - np.eye(521)).max()),
+        1e-4,
+    )
 
 
 def null_levels() -> Iterator[Check]:
@@ -289,7 +343,13 @@ def null_levels() -> Iterator[Check]:
     yield Check("permuted null on noise", "rejection at 5 %, family-wise", 0.05, family, 0.04)
     ramp = np.outer(np.arange(100.0), np.ones(8)) + 0.1 * generator.standard_normal((100, 8))
     found = nulls.null_test(nulls.detrended(ramp), bases.additive(100), "permuted", 199)
-    yield Check("ramp, detrended", "family-wise p above 0.01 at periods 2, 5, 10", 1.0, float(found.p_family[[49, 19, 9]].min() > 0.01), 0)
+    yield Check(
+        "ramp, detrended",
+        "family-wise p above 0.01 at periods 2, 5, 10",
+        1.0,
+        float(found.p_family[[49, 19, 9]].min() > 0.01),
+        0,
+    )
     tone = np.cos(2 * np.pi * np.arange(100) / 5)[:, None] * np.ones(8) + generator.standard_normal((100, 8))
     found = nulls.null_test(tone, bases.additive(100), "within decades", 199)
     yield Check("tone of period 5 in noise", "family-wise p within decades", 1 / 200, float(found.p_family[19]), 1e-12)
@@ -302,7 +362,9 @@ def loss_forms() -> Iterator[Check]:
         logits[0, 3] = margin
         exact = (P - 1) * math.exp(-margin)
         exact -= exact**2 / 2
-        yield Check(f"margin {margin:.0f}", "loss / exact", 1.0, planes.cross_entropy(logits, np.array([3])) / exact, 1e-10)
+        yield Check(
+            f"margin {margin:.0f}", "loss / exact", 1.0, planes.cross_entropy(logits, np.array([3])) / exact, 1e-10
+        )
     logits = torch.zeros(1, P, dtype=torch.float64)
     logits[0, 3] = 60.0
     yield Check("margin 60, float64 log-softmax", "loss", 0.0, float(-logits.log_softmax(1)[0, 3]), 0)
@@ -324,33 +386,36 @@ def step() -> Iterator[Check]:
         leaves = {key: value.clone().requires_grad_() for key, value in weights.items()}
         logits = plain.forward(leaves, torch.from_numpy(tokens)).logits[:, -1]
         loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels))
-        loss.backward()
+        gradient = torch.autograd.grad(loss, list(leaves.values()))
+        expected = dict(zip(leaves, gradient, strict=True))
         rows = row_map(every.tokens, model.positions)
         examples = example_set(tokens, labels, which, 1, rows)
         for kind in ("float64", "margin"):
-            steps = {"PyTorch": TableStep(model, rows, [weights], OptimiserConfig(loss=kind))}
+            stacked = TableStep(model, rows, [weights], OptimiserConfig(loss=kind))
+            x = stacked.stack([examples])
+            answers = {
+                "PyTorch": (stacked.loss_and_gradient(x).item(), stacked.logits(x)[0].numpy(), stacked.gradients())
+            }
+            answers["PyTorch"][1][examples.order] = answers["PyTorch"][1].copy()
             if library("double") is not None:
-                steps["compiled"] = FusedStep(model, rows, weights, OptimiserConfig(loss=kind), threads=2)
-            for how, found in steps.items():
-                x = found.stack([examples]) if isinstance(found, TableStep) else examples
-                measured = float(np.ravel(np.asarray(found.loss_and_gradient(x)))[0])
-                own = found.logits(x)
-                own = np.asarray(own)[0][np.argsort(examples.order)] if isinstance(found, TableStep) else own
-                reference = logits.detach().numpy()
-                worst = max(
-                    float((g - leaves[key].grad).norm() / leaves[key].grad.norm())  # type: ignore[operator, union-attr]
-                    for key, g in found.gradients().items()
-                )
+                fused = FusedStep(model, rows, weights, OptimiserConfig(loss=kind), threads=2)
+                answers["compiled"] = (fused.loss_and_gradient(examples)[0], fused.logits(examples), fused.gradients())
+            for how, (own_loss, own_logits, gradients) in answers.items():
                 where = f"exact step, {how}, {name}, {kind} loss"
-                yield Check(where, "loss", loss.item(), measured, 1e-10)
-                yield Check(where, "logits, relative error", 0.0, float(np.abs(own - reference).max() / np.abs(reference).max()), 1e-10)
+                reference = logits.detach().numpy()
+                far = float(np.abs(own_logits - reference).max() / np.abs(reference).max())
+                worst = max(float((gradients[key] - true).norm() / true.norm()) for key, true in expected.items())
+                yield Check(where, "loss", loss.item(), own_loss, 1e-10)
+                yield Check(where, "logits, relative error", 0.0, far, 1e-10)
                 yield Check(where, "worst gradient, relative error", 0.0, worst, 1e-10)
 
 
 def milestone_times() -> Iterator[Check]:
     """A curve that crosses, falls back, holds: first < sustained < stable."""
     accuracy = [0.1, 0.99, 0.5, 0.99, 0.99, 0.995, 0.98, 1.0, 1.0]
-    history = [{"step": 100 * i, "train_accuracy": 1.0 if i else 0.2, "test_accuracy": x} for i, x in enumerate(accuracy)]
+    history = [
+        {"step": 100 * i, "train_accuracy": 1.0 if i else 0.2, "test_accuracy": x} for i, x in enumerate(accuracy)
+    ]
     found = milestones(history)
     for name, expected in (("memorised", 100), ("first", 100), ("sustained", 300), ("stable", 700)):
         yield Check("oscillating curve", name, expected, float(getattr(found, name)), 0)

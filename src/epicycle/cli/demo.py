@@ -20,7 +20,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from epicycle.tasks.modular import TaskConfig
     from epicycle.training.config import furuta2024
 
-    say("A one-layer transformer sees 30 % of all sums modulo 97. It memorises them in seconds; then it finds the rule.")
+    say(
+        "A one-layer transformer sees 30 % of all sums modulo 97. It memorises them in seconds; then it finds the rule."
+    )
     found = grok_and_report([furuta2024(TaskConfig())], options, {"command": "demo"})
     say()
     say("Open the report in a browser. Then try your own formula:")

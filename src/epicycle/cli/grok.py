@@ -25,9 +25,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     seeds.add_argument("--split-seed", type=int, help="seed of the split; if not given, that of the weights")
     seeds.add_argument("--seeds", type=int, default=1, metavar="N", help="train this many runs, seeds counting up")
     training = parser.add_argument_group("training")
-    training.add_argument("--recipe", choices=("furuta2024", "nanda2023"), default="furuta2024", help="named configuration")
+    training.add_argument(
+        "--recipe", choices=("furuta2024", "nanda2023"), default="furuta2024", help="named configuration"
+    )
     training.add_argument("--max-steps", type=int, default=300_000, help="optimiser updates at most")
-    training.add_argument("--loss", choices=("float64", "margin"), help="float64 log-softmax (published) or margin form")
+    training.add_argument(
+        "--loss", choices=("float64", "margin"), help="float64 log-softmax (published) or margin form"
+    )
     training.add_argument("--learning-rate", type=float, help="step size of AdamW; the recipe's if not given")
     training.add_argument("--weight-decay", type=float, help="decoupled weight decay; the recipe's if not given")
     training.add_argument("--width", type=int, help="residual width; the recipe's if not given")
@@ -62,7 +66,9 @@ def configs(options: argparse.Namespace) -> list[Any]:
             operand_range=options.operand_range,
         )  # fmt: skip
         config = RECIPES[options.recipe](task, schedule, seed)
-        changes = {k: getattr(options, k) for k in ("loss", "learning_rate", "weight_decay") if getattr(options, k) is not None}
+        changes = {
+            k: getattr(options, k) for k in ("loss", "learning_rate", "weight_decay") if getattr(options, k) is not None
+        }
         sizes = {k: getattr(options, k) for k in ("width", "num_heads", "mlp_width") if getattr(options, k) is not None}
         found.append(dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, **changes),
                                          model=dataclasses.replace(config.model, **sizes)))  # fmt: skip
@@ -103,7 +109,9 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
         found = [g for c in chosen
                  for g in grok(c, options.out, device=device, threads=options.threads, progress=progress, warn=say, given=given)]  # fmt: skip
     else:
-        found = grok(chosen, options.out, device=device, threads=options.threads, progress=progress, warn=say, given=given)
+        found = grok(
+            chosen, options.out, device=device, threads=options.threads, progress=progress, warn=say, given=given
+        )
     progress.close()
     runs, pages = [], []
     for each in found:

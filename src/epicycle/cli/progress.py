@@ -24,7 +24,9 @@ class TrainingProgress:
         self.every = every_seconds if every_seconds is not None else (0.2 if self.live else 5.0)
         self.last = 0.0
 
-    def __call__(self, runs: Sequence[str], step: int, max_steps: int, lines: Sequence[dict[str, Any]], speed: float) -> None:
+    def __call__(
+        self, runs: Sequence[str], step: int, max_steps: int, lines: Sequence[dict[str, Any]], speed: float
+    ) -> None:
         """Show the newest history line of each run."""
         now = time.monotonic()
         if now - self.last < self.every and step < max_steps:

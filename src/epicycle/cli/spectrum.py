@@ -15,7 +15,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", metavar="NAME", help="array in the file; may be left out if there is one")
     parser.add_argument("--axis", type=int, default=0, help="axis that counts the numbers")
     parser.add_argument("--rows", metavar="A:B", help="keep the numbers A to B-1")
-    parser.add_argument("--basis", choices=("additive", "multiplicative", "auto"), default="additive", help="waves to use")
+    parser.add_argument(
+        "--basis", choices=("additive", "multiplicative", "auto"), default="additive", help="waves to use"
+    )
     parser.add_argument("--null", choices=("permuted", "within decades", "ramp", "white noise"), default="permuted",
                         help="null that p-values and key frequencies refer to; all are in --json")  # fmt: skip
     parser.add_argument("--detrend", action="store_true", help="remove each channel's straight line first")
@@ -52,7 +54,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if not options.json:
         from rich.table import Table
 
-        table = Table(title=f"{found.rows} numbers, {found.channels} channels; {found.convention}", title_justify="left")
+        table = Table(
+            title=f"{found.rows} numbers, {found.channels} channels; {found.convention}", title_justify="left"
+        )
         for name in ("period", "frequency", "share", f"p ({found.null})", "p, all frequencies"):
             table.add_column(name, justify="right")
         for row in data["periods"][:12]:

@@ -1,0 +1,1 @@
+"""Bases, spectra, measures, bands, planes, nulls: arrays in, arrays out."""

@@ -1,4 +1,4 @@
-"""A band: a set of frequencies that can be kept or removed. Cut by period, so that it means the same for every length."""
+"""A band: a set of frequencies that can be kept or removed, cut by period so that it means the same for every length."""
 
 from typing import Literal, NamedTuple
 

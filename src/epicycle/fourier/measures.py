@@ -62,7 +62,7 @@ def fcr(norms: FourierNorms) -> CoefficientRatio:
 
 
 def phase_bias(norms: FourierNorms) -> float:
-    """log of cosine power over sine power: positive for cosine-biased, negative for sine-biased tables.
+    """Log of cosine power over sine power: positive for cosine-biased, negative for sine-biased tables.
 
     Source: ours; it gives the sign that FCR cannot, with mathematically correct labels.
     """

@@ -23,7 +23,9 @@ def permuted(table: Table, generator: np.random.Generator) -> Table:
 
 def permuted_within_decades(table: Table, generator: np.random.Generator) -> Table:
     """Rows shuffled inside each block of ten: keeps the trend, destroys every period up to ten."""
-    order = np.concatenate([generator.permutation(np.arange(i, min(i + 10, len(table)))) for i in range(0, len(table), 10)])
+    order = np.concatenate(
+        [generator.permutation(np.arange(i, min(i + 10, len(table)))) for i in range(0, len(table), 10)]
+    )
     return table[order]
 
 

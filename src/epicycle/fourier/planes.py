@@ -48,7 +48,7 @@ def _orthonormal(directions: list[np.ndarray], inside: np.ndarray) -> np.ndarray
     """Orthonormal span of functions on the pairs inside, (rank, pairs), their means removed."""
     rows = np.concatenate(directions)[:, inside]
     rows = rows - rows.mean(1, keepdims=True)
-    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    _, s, vt = np.linalg.svd(rows, full_matrices=False)
     return vt[s > 1e-9 * s[0]] if len(s) and s[0] > 0 else vt[:0]
 
 

@@ -36,8 +36,7 @@ class ModelConfig:
             )
         if self.width % 16 or self.mlp_width % 16:
             raise ConfigError(
-                f"got width {self.width} and mlp_width {self.mlp_width}; both must be multiples of 16. "
-                "Round them up."
+                f"got width {self.width} and mlp_width {self.mlp_width}; both must be multiples of 16. Round them up."
             )
 
     @property

@@ -51,7 +51,9 @@ def subset_loss(p: int, keys: tuple[int, ...], scale: float) -> float:
     return float(np.log1p(np.exp(logits[1:] - logits[0]).sum()))
 
 
-def relu_adder(p: int, keys: tuple[int, ...], width: int = 128, mlp_width: int = 512, heads: int = 4) -> dict[str, Tensor]:
+def relu_adder(
+    p: int, keys: tuple[int, ...], width: int = 128, mlp_width: int = 512, heads: int = 4
+) -> dict[str, Tensor]:
     """Weights of a one-layer transformer that adds modulo p with the given frequencies, in the published layout.
 
     The embedding holds cos and sin of every key frequency; attention is uniform (queries zero) and writes

@@ -1,9 +1,9 @@
 """Sites: the places of a one-layer model that yield a table indexed by numbers.
 
-    W_E        embedding of each number (p, d)
-    W_L        neuron-logit map W_U^T W_out, row = answer (p, m); the residual path is left out, as published
-    logits     (p, p, p): first operand, second operand, answer
-    neurons    (p, p, m): ReLU activations at the read-out position
+W_E        embedding of each number (p, d)
+W_L        neuron-logit map W_U^T W_out, row = answer (p, m); the residual path is left out, as published
+logits     (p, p, p): first operand, second operand, answer
+neurons    (p, p, m): ReLU activations at the read-out position
 """
 
 import numpy as np

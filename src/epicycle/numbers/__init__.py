@@ -1,0 +1,1 @@
+"""Residues and their logarithms: integers in, integers out."""

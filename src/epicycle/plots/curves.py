@@ -1,14 +1,15 @@
 """Things over training steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from epicycle.plots import style
 
 
-def grokking(steps: Sequence[int], series: Mapping[str, Sequence[float]], marks: Mapping[str, int], chance: float,
+def grokking(steps: ArrayLike, series: Mapping[str, ArrayLike], marks: Mapping[str, int], chance: float,
              ax: Any = None) -> Any:  # fmt: skip
     """Accuracies, FFD and FCR over steps (log axis) on one vertical axis from 0 to 1.
 
@@ -38,7 +39,7 @@ def grokking(steps: Sequence[int], series: Mapping[str, Sequence[float]], marks:
     return ax
 
 
-def losses(steps: Sequence[int], series: Mapping[str, Sequence[float]], ax: Any = None, chance: float | None = None) -> Any:
+def losses(steps: ArrayLike, series: Mapping[str, ArrayLike], ax: Any = None, chance: float | None = None) -> Any:
     """Losses in nats over steps, both axes logarithmic; `chance` is the loss of guessing."""
     ax = style.axes(ax, 7.2, 2.8)
     x = np.array(steps, float)

@@ -12,7 +12,7 @@ FFD, FCR = "#2a9d5c", "#9b4dca"
 KEY, CONTROL = "#c1121f", "#b8bdc6"
 SEQUENTIAL, DIVERGING, CYCLIC = "magma_r", "RdBu_r", "twilight"
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
     "svg.fonttype": "none",

@@ -1,0 +1,1 @@
+"""Sections rendered into one self-contained page."""

@@ -1,4 +1,4 @@
-"""A report is a list of sections rendered into one self-contained HTML file, with a JSON file of every number beside it.
+"""A report: sections rendered into one self-contained HTML file, with a JSON file of every number beside it.
 
 Titles, ledes and caveats are escaped by the template. A section's body is markup built by report.sections from
 escaped parts. The page has a content security policy that forbids every network request.

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, final
 
-from epicycle.errors import RunError
 from epicycle._files import atomic, cannot_write, save_tensors, sha256, to_json, write_json
+from epicycle.errors import RunError
 
 FORMAT = 1
 

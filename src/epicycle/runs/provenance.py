@@ -16,7 +16,9 @@ def _revision() -> str | None:
     """Git revision of this package's checkout, with `+changes` if it has uncommitted ones; None if installed."""
     here = Path(__file__).resolve().parent
     try:
-        top = subprocess.run(["git", "-C", str(here), "ls-files", "--error-unmatch", __file__], capture_output=True, timeout=5)
+        top = subprocess.run(
+            ["git", "-C", str(here), "ls-files", "--error-unmatch", __file__], capture_output=True, timeout=5
+        )
         if top.returncode:
             return None
         head = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)

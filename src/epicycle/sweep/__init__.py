@@ -1,0 +1,1 @@
+"""Many configurations to many runs."""

@@ -1,0 +1,1 @@
+"""Formulas to tables of questions and answers, and their splits."""

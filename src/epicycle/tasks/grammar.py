@@ -20,7 +20,7 @@ MAX_DEPTH = 40
 MAX_DIGITS = 9
 MAX_EXPONENT = 10_000
 TOKEN = re.compile(r"\s*(?:(?P<integer>\d+)|(?P<name>[^\W\d_])|(?P<sign>\*\*|[-+*/^()]))")
-LOOKALIKES = {"−": "-", "–": "-", "×": "*", "·": "*", "⋅": "*", "÷": "/", "²": "^2", "³": "^3"}  # noqa: RUF001
+LOOKALIKES = {"−": "-", "–": "-", "×": "*", "·": "*", "⋅": "*", "÷": "/", "²": "^2", "³": "^3"}
 
 
 @dataclasses.dataclass(frozen=True)

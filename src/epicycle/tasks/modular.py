@@ -48,10 +48,14 @@ class TaskConfig:
         if self.split_by not in ("ordered", "unordered"):
             raise ConfigError(f"got split_by {self.split_by!r}; expected 'ordered' or 'unordered'. Choose one.")
         if self.operand_range not in ("modulus", "published"):
-            raise ConfigError(f"got operand_range {self.operand_range!r}; expected 'modulus' or 'published'. Choose one.")
+            raise ConfigError(
+                f"got operand_range {self.operand_range!r}; expected 'modulus' or 'published'. Choose one."
+            )
         rules = [formula(text) for text in self.formulas]
         if len({rule.text for rule in rules}) < len(rules):
-            raise ConfigError(f"got the same formula twice in {', '.join(self.formulas)}; expected each once. Drop one.")
+            raise ConfigError(
+                f"got the same formula twice in {', '.join(self.formulas)}; expected each once. Drop one."
+            )
         if len({rule.num_operands for rule in rules}) > 1:
             raise ConfigError(
                 f"got formulas of two and of three operands in {', '.join(self.formulas)}; a mixture needs the same "

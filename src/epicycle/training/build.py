@@ -77,7 +77,9 @@ def slow_reason(precision: Literal["float", "double"] = "float") -> str | None:
     """One line that says why the compiled step is not used and what that costs; None when it is used."""
     if library(precision) is not None:
         return None
-    why = "EPICYCLE_NO_COMPILER is set" if os.environ.get("EPICYCLE_NO_COMPILER") else (
-        "no C compiler was found" if compiler() is None else "the C compiler failed"
+    why = (
+        "EPICYCLE_NO_COMPILER is set"
+        if os.environ.get("EPICYCLE_NO_COMPILER")
+        else ("no C compiler was found" if compiler() is None else "the C compiler failed")
     )
     return f"{why}: training uses PyTorch, with the same results and about 2 to 3 times slower (install gcc to mend it)"

@@ -83,10 +83,10 @@ class ScheduleConfig:
 class RunConfig:
     """Everything that determines a trained model. Its hash is the run's id."""
 
-    task: TaskConfig = TaskConfig()
-    model: ModelConfig = ModelConfig()
-    optimiser: OptimiserConfig = OptimiserConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     seed: int = 0
     """Seed of the initial weights."""
     recipe: str = "furuta2024"
@@ -100,12 +100,12 @@ class RunConfig:
         return f"{joined[:48]}-p{self.task.modulus}-seed{self.seed}"
 
 
-def furuta2024(task: TaskConfig, schedule: ScheduleConfig = ScheduleConfig(), seed: int = 0) -> RunConfig:  # noqa: B008
+def furuta2024(task: TaskConfig, schedule: ScheduleConfig = ScheduleConfig(), seed: int = 0) -> RunConfig:
     """Furuta et al. 2024: tokens (a, op, b) read at b, no positions, no biases, float64 log-softmax."""
     return RunConfig(task=task, schedule=schedule, seed=seed, recipe="furuta2024")
 
 
-def nanda2023(task: TaskConfig, schedule: ScheduleConfig = ScheduleConfig(), seed: int = 0) -> RunConfig:  # noqa: B008
+def nanda2023(task: TaskConfig, schedule: ScheduleConfig = ScheduleConfig(), seed: int = 0) -> RunConfig:
     """Nanda et al. 2023: tokens (a, b, =), learned positions, MLP biases, ten steps of warm-up. Published at p = 113."""
     return RunConfig(
         task=task,
@@ -131,12 +131,12 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 def from_dict(values: dict[str, Any]) -> RunConfig:
     """The configuration that `to_dict` wrote."""
-    task = dict(values["task"])
-    optimiser = dict(values["optimiser"])
+    task: dict[str, Any] = {**values["task"], "formulas": tuple(values["task"]["formulas"])}
+    optimiser: dict[str, Any] = {**values["optimiser"], "betas": tuple(values["optimiser"]["betas"])}
     return RunConfig(
-        task=TaskConfig(**task | {"formulas": tuple(task["formulas"])}),
+        task=TaskConfig(**task),
         model=ModelConfig(**values["model"]),
-        optimiser=OptimiserConfig(**optimiser | {"betas": tuple(optimiser["betas"])}),
+        optimiser=OptimiserConfig(**optimiser),
         schedule=ScheduleConfig(**values["schedule"]),
         seed=values["seed"],
         recipe=values["recipe"],

@@ -76,7 +76,9 @@ class CompiledEngine:
 
     def evaluate(self) -> tuple[Scores, Scores]:
         found = [self._step.evaluate(part) for part in (self._train, self._test)]
-        return Scores(found[0].loss[None], found[0].accuracy[None]), Scores(found[1].loss[None], found[1].accuracy[None])
+        return Scores(found[0].loss[None], found[0].accuracy[None]), Scores(
+            found[1].loss[None], found[1].accuracy[None]
+        )
 
     def weights(self, run: int) -> dict[str, Tensor]:
         return self._step.weights()
@@ -161,7 +163,9 @@ def make_engine(
     torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
     weights = [
-        initial_weights(c.model, t.vocabulary(c.model.readout), t.examples("all", c.model.readout).tokens.shape[1], c.seed)
+        initial_weights(
+            c.model, t.vocabulary(c.model.readout), t.examples("all", c.model.readout).tokens.shape[1], c.seed
+        )
         for c, t in zip(configs, tasks, strict=True)
     ]
     if device == "cpu" and len(configs) == 1 and library("float") is not None:

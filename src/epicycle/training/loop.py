@@ -33,7 +33,9 @@ class Observer(NamedTuple):
 class Progress(Protocol):
     """Told what training is doing; the command line draws it."""
 
-    def __call__(self, runs: Sequence[str], step: int, max_steps: int, lines: Sequence[dict[str, Any]], speed: float) -> None:
+    def __call__(
+        self, runs: Sequence[str], step: int, max_steps: int, lines: Sequence[dict[str, Any]], speed: float
+    ) -> None:
         """Called after every evaluation with the newest history line of each run."""
         ...
 

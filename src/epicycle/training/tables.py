@@ -118,7 +118,7 @@ class TableStep:
             scores.append((query * key.view(runs, -1, heads, e)).sum(-1))
             values.append(value.reshape(runs, -1, heads, e))
         attention = (torch.stack(scores, -1) / e**0.5).softmax(-1)  # (r, b, h, s)
-        z = sum(attention[..., s, None] * values[s] for s in range(last + 1))
+        z = (attention.transpose(-1, -2)[..., None] * torch.stack(values, -3)).sum(-3)  # over positions
         total = z.reshape(runs, -1, d) @ out + _PickRows.apply(direct, x.rows[:, :, last], x.one_hot[last])
         neuron_logit = w["blocks.0.mlp.W_out"].transpose(1, 2) @ w["unembed.W_U"]  # (r, m, v)
         return total[..., m:] + total[..., :m].relu() @ neuron_logit

@@ -1,0 +1,290 @@
+"""The sections of a grok report.
+
+To add a section: a function (Grok, Task, index of the formula) -> Section, and one line in SECTIONS.
+"""
+
+import math
+import shlex
+from collections.abc import Callable
+
+import numpy as np
+from markupsafe import escape
+
+from epicycle.analysis.circuit import Trajectory
+from epicycle.analysis.grok import Grok, config_of
+from epicycle.fourier.measures import FFD_THRESHOLD
+from epicycle.numbers.residues import discrete_logarithms
+from epicycle.plots import style
+from epicycle.plots.curves import grokking, losses
+from epicycle.plots.planes import circle, heat_map
+from epicycle.plots.spectra import histogram, spectrum
+from epicycle.report.page import Section, drawing, embedded_json, number, table
+from epicycle.report.references import REFERENCES, references
+from epicycle.tasks.modular import Task
+
+
+def command(grok: Grok) -> str:
+    """The shell command that trains this run again."""
+    config = config_of(grok.run)
+    t, s, o, m = config.task, config.schedule, config.optimiser, config.model
+    parts = ["epicycle", "grok", *(shlex.quote(text) for text in t.formulas), "--modulus", t.modulus, "--train-fraction",
+             t.train_fraction, "--seed", config.seed, "--split-seed", t.split_seed, "--max-steps", s.max_steps]  # fmt: skip
+    parts += ["--recipe", config.recipe]
+    for flag, value, default in (
+        ("--split-by", t.split_by, "ordered"), ("--operand-range", t.operand_range, "modulus"),
+        ("--loss", o.loss, "float64"), ("--weight-decay", o.weight_decay, 1.0),
+        ("--learning-rate", o.learning_rate, 1e-3), ("--width", m.width, 128), ("--mlp-width", m.mlp_width, 512),
+        ("--num-heads", m.num_heads, 4), ("--evaluate-every", s.evaluate_every, 100),
+        ("--measure-every", s.measure_every, 1000), ("--hold-evaluations", s.hold_evaluations, 20),
+    ):  # fmt: skip
+        if value != default:
+            parts += [flag, value]
+    return " ".join(map(str, parts))
+
+
+STEP_WORDS = {"additive": "cycles per modulus", "multiplicative": "cycles per p - 1 logarithms"}
+
+
+def _series(grok: Grok, basis: str, site: str, measure: str) -> list[float]:
+    values = [line.get("measures", {}).get("weights", {}).get(basis, {}).get(site, {}).get(measure)
+              for line in grok.run.history()]  # fmt: skip
+    return [math.nan if v is None else v for v in values]
+
+
+def _basis(grok: Grok, index: int) -> str:
+    return grok.circuits[index].basis if grok.circuits else "additive"
+
+
+def _curves(grok: Grok, task: Task, index: int) -> Section:
+    history, record, basis = grok.run.history(), grok.run.record(), _basis(grok, index)
+    steps = [line["step"] for line in history]
+    series = {"train accuracy": [line["train_accuracy"] for line in history],
+              "test accuracy": [line["test_accuracy"] for line in history]}  # fmt: skip
+    body = ""
+    shown = [basis] + (["additive"] if basis != "additive" else [])
+    for name in shown:
+        lines = series | {
+            f"{m.upper()} of {s}": _series(grok, name, s, m) for m in ("ffd", "fcr") for s in ("W_E", "W_L")
+        }
+        marks = {word: record["steps"][key] for word, key in (("memorised", "memorised"), ("grokked", "first"))
+                 if record["steps"][key] is not None}  # fmt: skip
+        with style.figure(7.6, 3.0) as (fig, ax):
+            grokking(steps, lines, marks, 1 / task.config.modulus, ax)
+            ax.set_title(f"{name} basis", pad=22)
+            body += drawing(style.svg(fig, f"Accuracy, FFD and FCR over training steps in the {name} basis"))
+    if task.num_tasks > 1:
+        rows = [
+            [text, *(values[f"{part}_accuracy"] for part in ("train", "test"))]
+            for text, values in history[-1]["tasks"].items()
+        ]
+        body += table(
+            ["task", "train accuracy", "test accuracy"], rows, "Each formula of the mixture at the last step."
+        )
+    return Section("training", "Training, and when the spectrum changed",
+                   "Accuracy jumps from memory to rule; FFD falls when few frequencies take over, FCR when cosine or "
+                   "sine takes over. All on one axis, steps on a logarithmic one.", body,
+                   (f"Evaluated every {config_of(grok.run).schedule.evaluate_every} steps: an event is dated at the first "
+                    "evaluation that sees it.", "One seed is one draw: times and even outcomes differ between seeds."))  # fmt: skip
+
+
+def _spectra(grok: Grok, task: Task, index: int) -> Section:
+    circuit = grok.circuits[index]
+    body = ""
+    for basis in sorted(circuit.conventions, key=lambda name: (name != circuit.basis, name)):
+        if basis == "literal_eq5":
+            continue
+        keys = circuit.key_frequencies if basis == circuit.basis else ()
+        with style.figure(9.2, 2.5, 1, 2) as (fig, axes):
+            for ax, site in zip(axes, ("W_E", "W_L"), strict=True):
+                get = lambda part, s=site, b=basis: circuit.norms[f"{b}/{s}/{part}"]  # noqa: E731
+                spectrum(
+                    get("frequency"), get("cosine"), get("sine"), keys, ax, site, f"frequency ({STEP_WORDS[basis]})"
+                )
+            axes[0].legend(loc="lower right", ncols=2)
+            body += drawing(style.svg(fig, f"Fourier norms of W_E and W_L in the {basis} basis"),
+                            f"{basis.capitalize()} basis: {circuit.conventions[basis]}. Cosine upwards, sine downwards.")  # fmt: skip
+    return Section("spectra", "What the embedding and the read-out carry",
+                   "W_E has one row per operand, W_L = W_U' W_out one row per answer. Each bar is the norm of all "
+                   "coefficients at one frequency.", body,
+                   ("A spectrum shows what is there, not what is used: for that see the losses below.",))  # fmt: skip
+
+
+def _circles(grok: Grok, task: Task, index: int) -> Section:
+    circuit, path = grok.circuits[index], grok.trajectories[index]
+    keys = list(circuit.key_frequencies)[:8]
+    period = circuit.modulus if circuit.basis == "additive" else circuit.modulus - 1
+    body = ""
+    if keys:
+        order = np.arange(circuit.modulus)
+        if circuit.basis == "multiplicative":
+            order = discrete_logarithms(circuit.modulus)[1:]
+        columns = min(4, len(keys))
+        rows = -(-len(keys) // columns)
+        with style.figure(2.3 * columns, 2.4 * rows, rows, columns, squeeze=False) as (fig, axes):
+            for ax in axes.flat[len(keys) :]:
+                ax.set_visible(False)
+            for i, (k, ax) in enumerate(zip(keys, axes.flat, strict=False)):
+                places = circuit.circles[i]
+                if circuit.basis == "multiplicative":
+                    places = places[1:][np.argsort(order)]
+                circle(places, k, period / k, ax, f"k = {k}")
+            body += drawing(style.svg(fig, "The numbers on the circles of the key frequencies"),
+                            "Every dot is a number, placed by its embedding in the plane of one key frequency and coloured "
+                            "by the angle that the frequency predicts"
+                            + ("; dots run along the discrete logarithm." if circuit.basis == "multiplicative" else "."))  # fmt: skip
+    else:
+        body += "<p>No frequency stands out, so there is no circle to draw.</p>"
+    body += _slider(grok, path, keys, period)
+    return Section("circles", "Numbers on circles, step by step",
+                   "Where a key frequency is used, the embedding lays the numbers out on a circle and goes round it k "
+                   "times. Move the slider to see the circles form.", body,
+                   ("Axes are the embedding's own cosine and sine directions of that frequency; with a sine missing the "
+                    "circle is a line. Even functions such as a^2 give lines in W_E by necessity.",))  # fmt: skip
+
+
+def _slider(grok: Grok, path: Trajectory, keys: list[int], period: int) -> str:
+    accuracy = {line["step"]: line["test_accuracy"] for line in grok.run.history()}
+    planes = path.circle_planes[:, : len(keys)]
+    labels = planes
+    if path.basis == "multiplicative" and len(keys):
+        labels = planes[:, :, 1:][:, :, np.argsort(discrete_logarithms(period + 1)[1:])]
+    data = {
+        "steps": path.steps.tolist(),
+        "accuracy": [f"{accuracy.get(int(s), math.nan):.3f}" for s in path.steps],
+        "frequency": path.frequency.tolist(),
+        "keys": keys,
+        "period": period,
+        "spectra": np.round(path.spectrum_E, 5).tolist(),
+        "circles": np.round(labels, 3).tolist(),
+    }
+    return (
+        '<div data-slider class="needs-script"><div class="controls"><label for="step">checkpoint</label>'
+        '<input id="step" type="range" min="0" step="1"><output></output></div><div data-bars></div>'
+        f'<div data-circles class="stage"></div><script type="application/json">{embedded_json(data)}</script></div>'
+    )
+
+
+def _planes(grok: Grok, task: Task, index: int) -> Section:
+    circuit = grok.circuits[index]
+    with style.figure(9.2, 4.0, 1, 2) as (fig, axes):
+        heat_map(circuit.logit_heat_map[circuit.basis], circuit.key_frequencies, axes[0], "logits")
+        heat_map(circuit.neuron_heat_map[circuit.basis], circuit.key_frequencies, axes[1], "neurons")
+        body = drawing(style.svg(fig, "Two-dimensional spectra of logits and neurons"),
+                       f"{circuit.basis.capitalize()} basis along both operands; norm over answers or neurons. Row and "
+                       "column 0 are the constants.")  # fmt: skip
+    return Section("planes", "Logits and neurons over pairs of waves",
+                   "Every cell is a product of a wave of a and a wave of b. A wave of a + b needs the four cells "
+                   "cos x cos, sin x sin, cos x sin, sin x cos of one frequency.", body)  # fmt: skip
+
+
+def _cause(grok: Grok, task: Task, index: int) -> Section:
+    circuit, path = grok.circuits[index], grok.trajectories[index]
+    rows = []
+    for basis, planes in circuit.losses.items():
+        for plane, found in planes.items():
+            control = found["control"]
+            rows.append([basis, plane, found["full"], found["full_train"], found["restricted"], found["excluded"],
+                         max(control) if control else "no control", found["share"]])  # fmt: skip
+    body = table(["basis", "plane", "full", "full, train", "restricted", "excluded", "worst control", "variance"], rows,
+                 "Losses in nats over the number classes. Full and restricted over all pairs, the others over the training "
+                 "pairs. Worst control: the largest loss after removing as many random other frequencies. Variance: share "
+                 "of the logits' variance in the key waves.")  # fmt: skip
+    own = circuit.losses[circuit.basis]["answer"]
+    each = [[f"k = {k}", loss, loss - own["full_train"]]
+            for k, loss in zip(circuit.key_frequencies, own["excluded_each"], strict=True)]  # fmt: skip
+    if each:
+        body += table(["removed frequency", "training loss (nats)", "loss increase (nats)"], each)
+        with style.figure(7.6, 2.7) as (fig, ax):
+            losses(path.steps, {"full": path.full, "train": path.full_train, "restricted": path.restricted,
+                                "excluded": path.excluded}, ax, math.log(circuit.modulus))  # fmt: skip
+            body += drawing(style.svg(fig, "Full, train, restricted and excluded loss over steps"),
+                            "The final key frequencies followed back through the checkpoints.")  # fmt: skip
+    return Section("cause", "Are the frequencies used?",
+                   "Restricted keeps only the key waves of the logits, excluded removes only those. If the waves carry the "
+                   "rule, restricted is no worse than full and excluded is worse than chance, "
+                   f"{number(math.log(circuit.modulus))} nats; random frequencies removed instead change nothing.", body,
+                   ("This cuts waves out of the logits, so it shows that the output is made of them, not which module "
+                    "makes them.", "The plane of the answer, cos w f(a,b), exists for every formula; sum and difference are "
+                    "shown because they are the published ones for a+b and a-b."))  # fmt: skip
+
+
+def _neurons(grok: Grok, task: Task, index: int) -> Section:
+    circuit = grok.circuits[index]
+    bases = list(circuit.neuron_share)
+    with style.figure(4.2 * len(bases), 2.3, 1, len(bases), squeeze=False) as (fig, axes):
+        for ax, basis in zip(axes[0], bases, strict=True):
+            histogram(circuit.neuron_share[basis], 0.85, ax, f"{basis} basis", "share of variance in one frequency")
+        body = drawing(style.svg(fig, "How much of each neuron one frequency explains"))
+    rows = [[basis, circuit.neurons_explained[basis], float((circuit.neuron_share[basis] > 0.85).mean()),
+             ", ".join(map(str, circuit.neuron_keys[basis])) or "none"] for basis in bases]  # fmt: skip
+    body += table(
+        ["basis", "explained (variance-weighted)", "neurons above 0.85", "frequencies that own neurons"], rows
+    )
+    return Section("neurons", "One frequency per neuron?",
+                   "For each neuron, the share of its variance over all pairs in the best single frequency (constant, "
+                   "cosine and sine of both operands).", body,
+                   ("A neuron that squares its input may answer at twice the frequency it reads.",))  # fmt: skip
+
+
+def _numbers(grok: Grok, task: Task, index: int) -> Section:
+    circuit = grok.circuits[index]
+    rows = []
+    for basis, sites in circuit.measures.items():
+        for site, found in sites.items():
+            rows.append([basis, site, *(found[m] for m in ("ffd", "ffd_joint", "fcr", "bias", "gini", "ipr"))])
+    body = table(["basis", "site", "FFD", "FFD, joint", "FCR", "cosine bias", "Gini", "IPR"], rows,
+                 "Cosine bias: log of cosine power over sine power, positive for cosine. literal_eq5: the half-domain sums "
+                 "printed in the paper's equation, for comparison only.")  # fmt: skip
+    p_rows = []
+    for basis in circuit.neuron_share:
+        for site in ("W_E", "W_L"):
+            p = circuit.p_values[f"{basis}/{site}/family"]
+            p_rows.append([basis, site, int((p <= 0.01).sum()), float(p.min())])
+    body += table(["basis", "site", "frequencies with p <= 0.01", "smallest p"], p_rows,
+                  "Share of power at each frequency against tables with the numbers permuted (999 draws), family-wise.")  # fmt: skip
+    width, neurons = 128, circuit.neuron_share[circuit.basis].size
+    config = config_of(grok.run)
+    width, neurons = config.model.width, config.model.mlp_width
+    floor = lambda d: 1 - math.sqrt(2 / (math.pi * d))  # noqa: E731
+    return Section("numbers", "All measures, and their floors",
+                   f"White noise of the same width gives FFD 1 and FCR about {floor(width):.3f} for W_E ({width} channels) "
+                   f"and {floor(neurons):.3f} for W_L ({neurons}); a Gini near "
+                   f"{1 / math.sqrt(math.pi * width):.3f} is noise for W_E.", body,
+                   (f"FFD counts norms above {FFD_THRESHOLD} of the maximum, cosine and sine each by their own maximum as "
+                    "published; the joint form does not call an empty channel dense.",))  # fmt: skip
+
+
+def _provenance(grok: Grok, task: Task, index: int) -> Section:
+    record, config = grok.run.record(), config_of(grok.run)
+    facts = record["provenance"]
+    rows = [["run", grok.run.id], ["configuration SHA-256", record["config"]["sha256"][:16]],
+            *([key, facts.get(key) or "not recorded"] for key in ("epicycle", "revision", "python", "platform", "device",
+                                                                 "dtype", "started")),
+            ["threads", facts["threads"]], ["engine", record.get("engine", "not recorded")],
+            *([f"package {k}", v or "absent"] for k, v in facts["packages"].items()),
+            ["loss", config.optimiser.loss], ["recipe", config.recipe], ["weight seed", config.seed],
+            ["split seed", config.task.split_seed], ["split by", config.task.split_by],
+            ["operand range", config.task.operand_range],
+            ["training pairs", len(task.train)], ["test pairs", len(task.test)],
+            ["seconds of training", record["seconds"]], ["of which evaluation and measures", record["measuring_seconds"]]]  # fmt: skip
+    body = table(["what", "value"], rows)
+    body += f"<h3>The command that makes this run</h3><pre>{escape(command(grok))}</pre>"
+    cited = "".join(f"<li>{escape(REFERENCES[key][0])}</li>" for key in references(config.recipe))
+    body += f"<h3>References</h3><ul>{cited}</ul>"
+    return Section("provenance", "Where these numbers come from", "Everything needed to get them again.", body,
+                   ("Bit-identical only with the same device and number of threads: the order of sums differs otherwise.",))  # fmt: skip
+
+
+SECTIONS: dict[str, Callable[[Grok, Task, int], Section]] = {
+    "training": _curves,
+    "spectra": _spectra,
+    "circles": _circles,
+    "planes": _planes,
+    "cause": _cause,
+    "neurons": _neurons,
+    "numbers": _numbers,
+    "provenance": _provenance,
+}
+"""Order of the report. Sections that need a circuit are left out for formulas of three operands."""
+
+WITHOUT_CIRCUIT = ("training", "provenance")
