@@ -581,12 +581,12 @@ static void *work(void *argument) {
         job->losses[k * tasks + t] = sum;
         if (!training) job->correct[t] = right;
       }
-      if (training && job->update) s->step++;
     }
     if (!training) return 0;
     tables_backward(s, thread);
     if (job->update) adamw(s, thread);
     barrier(threads);
+    if (job->update && thread == 0) s->step++; /* read again only after further barriers */
   }
   return 0;
 }

@@ -1,0 +1,178 @@
+"""Prints every performance bar as a table, and as JSON with --json FILE. Ratios are of medians, measured in turn in one run.
+
+    python bench/bench.py [--threads N] [--json FILE] [--quick]
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from epicycle.models import plain  # noqa: E402
+from epicycle.models.config import ModelConfig  # noqa: E402
+from epicycle.models.weights import initial_weights  # noqa: E402
+from epicycle.tasks.modular import TaskConfig, modular_task  # noqa: E402
+from epicycle.training.build import library  # noqa: E402
+from epicycle.training.config import OptimiserConfig  # noqa: E402
+from epicycle.training.examples import example_set, row_map  # noqa: E402
+from epicycle.training.fused import FusedStep  # noqa: E402
+from epicycle.training.tables import TableStep  # noqa: E402
+
+MODEL, VOCABULARY = ModelConfig(), 102
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Wall seconds of one call."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+class PlainLoop:
+    """The usual loop: three positions, autograd, torch's AdamW, float64 log-softmax."""
+
+    def __init__(self, weights: dict, tokens: np.ndarray, labels: np.ndarray):
+        self.weights = {name: tensor.clone().requires_grad_() for name, tensor in weights.items()}
+        self.tokens, self.labels = torch.from_numpy(tokens), torch.from_numpy(labels)
+        self.optimiser = torch.optim.AdamW(self.weights.values(), lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98))
+
+    def loss(self) -> torch.Tensor:
+        """Mean cross-entropy at the last position."""
+        logits = plain.forward(self.weights, self.tokens).logits[:, -1]
+        return torch.nn.functional.cross_entropy(logits.double(), self.labels)
+
+    def step(self) -> float:
+        """One update."""
+        self.optimiser.zero_grad()
+        loss = self.loss()
+        loss.backward()
+        self.optimiser.step()
+        return loss.item()
+
+
+def step_rows(threads: int, rounds: int) -> list[dict]:
+    """The exact step beside the plain loop and the three products, and their agreement."""
+    torch.set_num_threads(threads)
+    task = modular_task(TaskConfig())
+    tokens, labels, which = task.examples("train")
+    rows = row_map(task.examples("all").tokens, has_positions=False)
+    examples = example_set(tokens, labels, which, 1, rows)
+    weights = initial_weights(MODEL, VOCABULARY, 3, 0)
+    loop = PlainLoop(weights, tokens, labels)
+    tables = TableStep(MODEL, rows, [weights], OptimiserConfig())
+    stacked = tables.stack([examples])
+    neurons, map_, error = torch.randn(len(labels), 512), torch.randn(512, VOCABULARY), torch.randn(len(labels), VOCABULARY)
+
+    def products() -> None:
+        neurons @ map_
+        neurons.T @ error
+        error @ map_.T
+
+    def agreement(dtype: torch.dtype) -> tuple[float, float]:
+        first = initial_weights(MODEL, VOCABULARY, 3, 0, dtype)
+        reference = PlainLoop(first, tokens, labels)
+        own = FusedStep(MODEL, rows, first, OptimiserConfig(), threads=threads)
+        own.loss_and_gradient(examples)
+        logits = plain.forward(reference.weights, reference.tokens).logits[:, -1].detach().numpy()
+        reference.loss().backward()
+        worst = max(float((g - reference.weights[k].grad).norm() / reference.weights[k].grad.norm()) for k, g in own.gradients().items())
+        return float(np.abs(own.logits(examples) - logits).max() / np.abs(logits).max()), worst
+
+    found = []
+    times: dict[str, list[float]] = {name: [] for name in ("plain", "tables", "products", "exact")}
+    fused = FusedStep(MODEL, rows, weights, OptimiserConfig(), threads=threads) if library() is not None else None
+    for _ in range(rounds):
+        times["plain"].append(timed(lambda: [loop.step() for _ in range(3)]) / 3)
+        times["tables"].append(timed(lambda: tables.train(stacked, 3)) / 3)
+        times["products"].append(timed(lambda: [products() for _ in range(20)]) / 20)
+        if fused:
+            times["exact"].append(timed(lambda: fused.train(examples, 20)) / 20)
+    median = {name: statistics.median(values) for name, values in times.items() if values}
+
+    def row(what: str, value: float, bar: str, passed: bool | None, note: str = "") -> None:
+        found.append({"what": what, "value": value, "bar": bar, "passed": passed, "note": note})
+
+    row("PyTorch step (no compiler) vs plain loop, times faster", median["plain"] / median["tables"], "", None)
+    if fused is None:
+        return found
+    ratio = median["plain"] / median["exact"]
+    row("exact step vs plain loop, times faster", ratio, ">= 8", ratio >= 8,
+        f"{1e3 * median['exact']:.2f} ms against {1e3 * median['plain']:.1f} ms, {threads} threads")  # fmt: skip
+    floor = median["exact"] / median["products"]
+    row("exact step vs three products of torch", floor, "<= 2.0", floor <= 2,
+        f"the products alone: {1e3 * median['products']:.2f} ms; below 1 where our products beat torch's BLAS")  # fmt: skip
+    logits, gradient = agreement(torch.float64)
+    row("logits vs plain, float64, relative", logits, "<= 1e-10", logits <= 1e-10)
+    row("worst gradient vs plain, float64, relative", gradient, "<= 1e-10", gradient <= 1e-10)
+    reference, own = PlainLoop(weights, tokens, labels), FusedStep(MODEL, rows, weights, OptimiserConfig(), threads=threads)
+    plain_losses = np.array([reference.step() for _ in range(100)])
+    own_losses = own.train(examples, 100)[:, 0]
+    apart = float(np.abs(own_losses / plain_losses - 1).max())
+    row("losses of 100 float32 steps vs plain, relative", apart, "<= 1e-3", apart <= 1e-3)
+    difference = max(float((own.weights()[k] - w.detach()).norm() / w.detach().norm()) for k, w in reference.weights.items())
+    row("weights after 100 float32 steps vs plain, relative", difference, "<= 1e-3", difference <= 1e-3)
+    return found
+
+
+def command_rows(threads: int, quick: bool) -> list[dict]:
+    """Whole commands: help, self-test, a run with its measures, its memory and its report."""
+    found = []
+
+    def run(*arguments: str) -> tuple[float, subprocess.CompletedProcess]:
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "epicycle", *arguments], capture_output=True, text=True, check=True)
+        return time.perf_counter() - began, done
+
+    seconds = statistics.median(run("--help")[0] for _ in range(5))
+    found.append({"what": "epicycle --help, seconds", "value": seconds, "bar": "< 1", "passed": seconds < 1})
+    seconds, _ = run("selftest", "--json")
+    found.append({"what": "epicycle selftest, seconds", "value": seconds, "bar": "< 30", "passed": seconds < 30})
+    if quick:
+        return found
+    with tempfile.TemporaryDirectory() as out:
+        seconds, done = run("demo", "--out", out, "--json", "--threads", str(threads))
+        run_ = json.loads(done.stdout)["runs"][0]
+        record = json.loads((Path(run_["directory"]) / "run.json").read_text())
+        size = Path(run_["report"]).stat().st_size / 2**20
+    found.append({"what": "epicycle demo, seconds", "value": seconds, "bar": "<= 90", "passed": seconds <= 90,
+                  "note": f"grokked at step {run_['steps']['first']}, {run_['steps_per_second']:.0f} steps/s with measures"})  # fmt: skip
+    share = record["measuring_seconds"] / record["seconds"]
+    found.append({"what": "evaluation and measures, share of training", "value": share, "bar": "<= 0.10", "passed": share <= 0.1})
+    found.append({"what": "report, MiB", "value": size, "bar": "<= 2", "passed": size <= 2})
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
+    found.append({"what": "peak memory of the demo, MiB", "value": peak, "bar": "<= 600", "passed": peak <= 600})
+    return found
+
+
+def main() -> int:
+    """Measure, print, write; exit code 1 if a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser.add_argument("--threads", type=int, default=min(cores, 2))
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--quick", action="store_true", help="leave out the demo")
+    options = parser.parse_args()
+    rows = command_rows(options.threads, options.quick) + step_rows(options.threads, 5 if options.quick else 15)
+    for row in rows:
+        mark = {True: "ok", False: "MISSED", None: ""}[row["passed"]]
+        print(f"{row['what']:<58} {row['value']:>12.4g}  {row['bar']:<9} {mark:<7} {row.get('note', '')}")
+    if options.json:
+        Path(options.json).write_text(json.dumps({"threads": options.threads, "rows": rows}, indent=1) + "\n")
+    return int(any(row["passed"] is False for row in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

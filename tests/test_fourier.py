@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from epicycle.errors import ConfigError, DataError
+from epicycle.fourier import bands, bases, nulls, planes
+from epicycle.fourier.measures import ffd, fcr, gini
+from epicycle.fourier.spectra import FourierNorms, fourier_norms, heat_map, spectrum_2d
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 12, 13, 96, 97, 520])
+@pytest.mark.parametrize("name", bases.BASES)
+def test_every_basis_is_orthonormal(name, n):
+    if name == "multiplicative" and n not in (5, 13, 97):
+        pytest.skip("the multiplicative basis needs an odd prime")
+    basis = bases.BASES[name](n)
+    assert np.abs(basis.rows @ basis.rows.T - np.eye(n)).max() < 1e-12
+    rows = [*basis.cosine, *basis.sine[basis.sine >= 0], basis.constant, *basis.other]
+    assert sorted(rows) == list(range(n))
+
+
+@given(st.integers(2, 60), st.integers(0, 2**31))
+def test_norms_are_those_of_numpy_fft(n, seed):
+    table = np.random.default_rng(seed).standard_normal((n, 3))
+    norms, fft = fourier_norms(table, bases.additive(n)), np.fft.rfft(table, axis=0)
+    factor = np.where(2 * norms.frequency == n, 1, 2) / n
+    np.testing.assert_allclose(norms.cosine**2, factor * (fft.real[1:] ** 2).sum(1), rtol=1e-9, atol=1e-20)
+    np.testing.assert_allclose(np.nan_to_num(norms.sine) ** 2, factor * (fft.imag[1:] ** 2).sum(1), rtol=1e-9, atol=1e-20)
+
+
+@given(st.integers(1, 96), st.integers(0, 2**31))
+def test_a_shift_changes_phases_only(shift, seed):
+    table = np.random.default_rng(seed).standard_normal((97, 4))
+    basis = bases.additive(97)
+    np.testing.assert_allclose(
+        fourier_norms(np.roll(table, shift, 0), basis).power, fourier_norms(table, basis).power, rtol=1e-9
+    )
+
+
+def test_multiplying_by_a_unit_permutes_the_frequencies():
+    table = np.random.default_rng(0).standard_normal((97, 4))
+    moved = fourier_norms(table[np.arange(97) * 5 % 97], bases.additive(97)).power
+    np.testing.assert_allclose(np.sort(moved), np.sort(fourier_norms(table, bases.additive(97)).power), rtol=1e-9)
+
+
+def test_relabelled_basis_finds_a_relabelled_wave():
+    label = np.arange(97) ** 5 % 97  # a bijection, since gcd(5, 96) = 1
+    wave = np.cos(2 * np.pi * 9 * label / 97)[:, None]
+    norms = fourier_norms(wave, bases.relabelled(97, label))
+    assert norms.frequency[norms.share.argmax()] == 9 and norms.share.max() > 1 - 1e-12
+    with pytest.raises(ConfigError, match="not a bijection"):
+        bases.relabelled(97, np.arange(97) ** 3 % 97)
+
+
+def _norms(cosine, sine):
+    k = np.arange(1, len(cosine) + 1)
+    return FourierNorms(k, 1 / k, np.array(cosine, float), np.array(sine, float), 0.0, 0.0)
+
+
+def test_ffd_by_hand():
+    norms = _norms([4, 2, 2.1, 0], [1, 0.5, 0.6, 0])
+    assert ffd(norms) == 4 / 8  # strict: 2 is not above half of 4, nor 0.5 above half of 1
+    assert ffd(norms, joint=True) == 2 / 8
+    assert ffd(norms, threshold=0.4) == 6 / 8
+    assert np.isnan(ffd(_norms([0, 0], [0, 0])))
+
+
+def test_fcr_by_hand():
+    found = fcr(_norms([4, 1, 0], [2, 4, 0]))
+    assert found.value == pytest.approx((0.5 + 0.25) / 2) and found.coverage == pytest.approx(2 / 3)
+
+
+def test_gini_by_its_definition():
+    x = np.random.default_rng(0).random(20)
+    mean_difference = np.abs(x[:, None] - x).mean()
+    assert gini(x) == pytest.approx(mean_difference / (2 * x.mean()))
+
+
+def test_two_dimensional_spectrum_is_separable():
+    basis, generator = bases.additive(13), np.random.default_rng(0)
+    f, g = generator.standard_normal((2, 13))
+    both = spectrum_2d(np.outer(f, g)[..., None], basis)[..., 0]
+    np.testing.assert_allclose(both, np.outer(basis.rows @ f, basis.rows @ g), atol=1e-12)
+    grid = generator.standard_normal((13, 13, 5))
+    assert (heat_map(spectrum_2d(grid, basis)) ** 2).sum() == pytest.approx((grid**2).sum())
+
+
+@pytest.mark.parametrize("plane", ["sum", "difference"])
+def test_planes_are_unit_waves_of_the_sum_and_difference(plane):
+    basis, a = bases.additive(13), np.arange(13)
+    cosine, sine = planes.plane_directions(basis, 4, plane)
+    angle = 2 * np.pi * 4 * (a[:, None] + (1 if plane == "sum" else -1) * a) / 13
+    np.testing.assert_allclose(cosine, np.cos(angle) * 2**0.5 / 13, atol=1e-12)
+    np.testing.assert_allclose(sine, np.sin(angle) * 2**0.5 / 13, atol=1e-12)
+
+
+def test_answer_plane_is_the_sum_plane_for_addition():
+    basis, a = bases.additive(13), np.arange(13)
+    labels = (a[:, None] + a) % 13
+    logits = np.random.default_rng(0).standard_normal((13, 13, 13))
+    answer, _ = planes.plane_power(logits, labels, basis, "answer")
+    total, _ = planes.plane_power(logits, labels, basis, "sum")
+    np.testing.assert_allclose(answer, total, rtol=1e-9)
+
+
+def test_margin_cross_entropy_is_that_of_torch():
+    import torch
+
+    generator = np.random.default_rng(0)
+    logits, labels = generator.standard_normal((50, 7)), generator.integers(0, 7, 50)
+    expected = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)).item()
+    assert planes.cross_entropy(logits, labels) == pytest.approx(expected, rel=1e-12)
+
+
+def test_bands_cut_by_period():
+    for n in (100, 97, 521, 1000):
+        basis = bases.additive(n)
+        low, high = bands.band(basis, "low"), bands.band(basis, "high")
+        assert (n / high.frequency <= 10.4 + 1e-9).all() and (n / low.frequency > 10.4).all()
+        assert len(low.frequency) + len(high.frequency) == n // 2
+
+
+def test_nulls_keep_what_they_say_they_keep():
+    generator = np.random.default_rng(0)
+    table = np.arange(35.0)[:, None]
+    decades = nulls.permuted_within_decades(table, generator)
+    assert (decades // 10 == table // 10).all() and (decades != table).any()
+    assert sorted(nulls.permuted(table, generator)[:, 0]) == list(range(35))
+    assert np.abs(nulls.detrended(np.outer(np.arange(20.0), [1, -2]) + 5)).max() < 1e-12
+    np.testing.assert_allclose(nulls.ramp(table, generator), table, atol=1e-12)
+
+
+def test_frequency_control():
+    counts = 1 / (1 + np.arange(50.0)) + (np.arange(50) % 10 == 0)
+    table = nulls.frequency_table(counts, 8)
+    assert np.ptp(nulls.without_frequency(table, counts), axis=0).max() < 1e-12
+
+
+def test_null_test_ignores_rotations_of_the_channels():
+    generator = np.random.default_rng(0)
+    table = generator.standard_normal((20, 30))
+    rotation = np.linalg.qr(generator.standard_normal((30, 30)))[0]
+    first, second = (nulls.null_test(t, bases.additive(20), "permuted", 49) for t in (table, table @ rotation))
+    np.testing.assert_array_equal(first.p_value, second.p_value)
+
+
+def test_tables_that_are_refused():
+    with pytest.raises(DataError, match=r"got a table of 5 rows for a basis over 7 numbers.*Transpose"):
+        fourier_norms(np.ones((5, 2)), bases.additive(7))
+    with pytest.raises(DataError, match=r"with 1 values that are NaN or infinite; a spectrum needs finite numbers"):
+        fourier_norms(np.array([[1.0], [np.nan], [0.0]]), bases.additive(3))
+    with pytest.raises(ConfigError, match="needs at least 2"):
+        bases.additive(1)

@@ -1,0 +1,43 @@
+"""Arrays that nobody here trained: number vectors and published grokked models. Skipped where the folder is absent."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from epicycle.analysis.matrix import load_array, matrix_spectrum
+
+DATA = Path(os.environ.get("EPICYCLE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no folder of real arrays; name one in EPICYCLE_TEST_DATA")
+
+
+def _p(found, period):
+    i = int(np.argmin(np.abs(found.period - period)))
+    return found.p_single["within decades"][i]
+
+
+def test_word2vec_numbers_have_periods_2_5_and_5_beyond_their_trend():
+    found = matrix_spectrum(load_array(DATA / "bnc_word2vec_numbers_0_99.npz", "vectors"), null="within decades")
+    assert _p(found, 2.5) <= 0.002 and _p(found, 5) <= 0.002
+    assert 0.005 < _p(found, 2) < 0.05 and 0.04 < _p(found, 10) < 0.13 and _p(found, 100 / 30) > 0.4
+    assert {20, 40} <= set(found.key_frequencies)
+    # without keeping the trend period 5 is lost among the slow frequencies
+    plain = matrix_spectrum(load_array(DATA / "bnc_word2vec_numbers_0_99.npz", "vectors"))
+    assert not {20, 40} <= set(plain.key_frequencies)
+
+
+@pytest.mark.parametrize(("model", "keys"), [("p99zdpze5l", {3, 15, 17}), ("l8k1hzciux", {13, 16, 21})])
+def test_published_models_have_their_published_key_frequencies(model, keys):
+    table = load_array(DATA / "pizza_modelA_modelB_p59.npz", f"{model}/embed.W_E")
+    found = matrix_spectrum(table, axis=1, rows=(0, 59))
+    assert set(found.frequency[np.argsort(-found.share)[: len(keys)]]) == keys
+    assert keys <= set(found.key_frequencies) and found.p_family["permuted"][min(keys) - 1] <= 0.01
+
+
+@pytest.mark.parametrize("model", ["f5dh675z97", "hpv2jgskwe"])
+def test_flat_spectra_stay_flat(model):
+    table = load_array(DATA / "pizza_modadd_p59_embeddings.npz", f"{model}/W_E")
+    found = matrix_spectrum(table, axis=0 if table.shape[0] == 59 else 1)
+    sparse = load_array(DATA / "pizza_modelA_modelB_p59.npz", "p99zdpze5l/embed.W_E")
+    assert found.measures["gini"] < 0.5 < matrix_spectrum(sparse, axis=1, rows=(0, 59)).measures["gini"]

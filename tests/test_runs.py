@@ -1,0 +1,251 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from epicycle._files import atomic, save_tensors, to_json, write_json
+from epicycle.errors import RunError
+from epicycle.runs.directory import checkpoint_name, config_hash, create_run, list_runs, open_run
+from epicycle.training.config import from_dict, to_dict
+from epicycle.training.grokking import has_held, milestones
+from epicycle.training.loop import train_run
+
+
+def _same(first, second):
+    """Histories without wall times, and the bits of the last checkpoint."""
+    strip = lambda run: [{k: v for k, v in line.items() if k != "seconds"} for line in run.history()]  # noqa: E731
+    assert strip(first) == strip(second)
+    last = first.checkpoint_steps()[-1]
+    one, two = first.load_checkpoint(last), second.load_checkpoint(last)
+    assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_configuration_round_trips_and_names_the_run(tiny):
+    config = tiny("a*b")
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == tiny("a*b")
+    assert config_hash(to_dict(tiny("a*b"))) == config_hash(to_dict(tiny("a * b"))) == config_hash(to_dict(tiny("ab")))
+    assert config_hash(to_dict(tiny("a*b", seed=1))) != config_hash(to_dict(config))
+
+
+def test_a_run_leaves_what_the_design_says(tiny, tmp_path):
+    run = train_run(tiny(), tmp_path, device="cpu")
+    record = run.record()
+    assert record["status"] == "finished" and record["steps"]["trained"] == 300
+    assert [line["step"] for line in run.history()] == [0, 50, 100, 150, 200, 250, 300]
+    assert set(record["checkpoints"]) == {path.name for path in (run.path / "checkpoints").iterdir()}
+    assert set(record["provenance"]) >= {"epicycle", "packages", "threads", "device", "dtype"}
+    assert not list(run.path.rglob("*.part"))
+    assert [r.id for r in list_runs(tmp_path)] == [run.id] and open_run(run.path) == run
+
+
+def test_running_again_returns_at_once(tiny, tmp_path):
+    first = train_run(tiny(), tmp_path, device="cpu")
+    before = {path: path.stat().st_mtime_ns for path in first.path.rglob("*.safetensors")}
+    assert train_run(tiny(), tmp_path, device="cpu").history() == first.history()
+    assert before == {path: path.stat().st_mtime_ns for path in first.path.rglob("*.safetensors")}
+
+
+@pytest.mark.parametrize("stop_at", [50, 150, 250])
+def test_stopped_and_resumed_is_bit_identical(tiny, tmp_path, stop_at):
+    class Stop(Exception):
+        pass
+
+    def stop(runs, step, *_):
+        if step == stop_at:
+            raise Stop
+
+    whole = train_run(tiny(), tmp_path / "whole", device="cpu")
+    with pytest.raises(Stop):
+        train_run(tiny(), tmp_path / "cut", device="cpu", progress=stop)
+    _same(whole, train_run(tiny(), tmp_path / "cut", device="cpu"))
+
+
+def test_killed_process_resumes_bit_identical(tiny, tmp_path):
+    arguments = ["grok", "a+b", "--modulus", "11", "--train-fraction", "0.5", "--max-steps", "3000", "--evaluate-every",
+                 "50", "--measure-every", "100", "--checkpoint-every", "100", "--hold-evaluations", "0", "--threads", "1",
+                 "--device", "cpu"]  # fmt: skip
+    command = [sys.executable, "-m", "epicycle", *arguments, "--out"]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    process = subprocess.Popen([*command, str(tmp_path / "cut")], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = list((tmp_path / "cut").glob("*/checkpoints/step-000005*.safetensors"))
+        if found:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert found, "the run never reached step 500"
+    subprocess.run([*command, str(tmp_path / "cut")], check=True, capture_output=True)
+    [whole], [cut] = list_runs(tmp_path / "whole"), list_runs(tmp_path / "cut")
+    assert cut.record()["resumed"]
+    _same(whole, cut)
+
+
+def test_interrupt_says_that_nothing_is_lost(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "epicycle", "grok", "a+b", "--out", str(tmp_path), "--threads", "1", "--device", "cpu"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(tmp_path.glob("*/history.jsonl")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130 and "nothing is lost: run the same command again to go on" in text
+    assert "Traceback" not in text
+
+
+def test_corrupted_checkpoint_is_named_and_the_last_good_one_used(tiny, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(runs, step, *_):
+        if step == 250:
+            raise Stop
+
+    whole = train_run(tiny(), tmp_path / "whole", device="cpu")
+    with pytest.raises(Stop):
+        train_run(tiny(), tmp_path / "cut", device="cpu", progress=stop)
+    [run] = list_runs(tmp_path / "cut")
+    newest = run.path / "checkpoints" / checkpoint_name(run.checkpoint_steps()[-1])
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    with pytest.raises(RunError, match=rf"{newest.name} is corrupted .its SHA-256 differs"):
+        run.load_checkpoint(run.checkpoint_steps()[-1])
+    said = []
+    resumed = train_run(tiny(), tmp_path / "cut", device="cpu", warn=said.append)
+    assert newest.name in said[0] and "corrupted" in said[0] and "going on from step" in said[0]
+    _same(whole, resumed)
+
+
+def test_torn_history_line_is_dropped(tiny, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(runs, step, *_):
+        if step == 250:
+            raise Stop
+
+    whole = train_run(tiny(), tmp_path / "whole", device="cpu")
+    with pytest.raises(Stop):
+        train_run(tiny(), tmp_path / "cut", device="cpu", progress=stop)
+    [run] = list_runs(tmp_path / "cut")
+    with (run.path / "history.jsonl").open("a") as file:
+        file.write('{"step": 300, "train_lo')
+    _same(whole, train_run(tiny(), tmp_path / "cut", device="cpu"))
+
+
+def test_directory_of_another_configuration_is_refused(tiny, tmp_path):
+    config = to_dict(tiny())
+    run = create_run(tmp_path, "x", config, config, {})
+    record = run.record()
+    record["config"]["resolved"]["seed"] = 9
+    write_json(run.path / "run.json", record)
+    with pytest.raises(RunError, match="belongs to another configuration; expected that of this command. Move it away"):
+        create_run(tmp_path, "x", config, config, {})
+    with pytest.raises(RunError, match="configuration was changed after it was written"):
+        open_run(run.path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "which has no run.json; expected a run directory"), ("{", "cannot be read as JSON"),
+     ("[]", "lacks the fields of a run record"),
+     ('{"config": 1, "checkpoints": {}, "format": 99}', "format 99; this epicycle reads up to 1. Upgrade epicycle")],
+)  # fmt: skip
+def test_what_is_no_run_is_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match=message):
+        open_run(tmp_path)
+
+
+def test_two_processes_cannot_train_one_run(tiny, tmp_path):
+    run = create_run(tmp_path, tiny().name, to_dict(tiny()), {}, {})
+    with run.lock(), pytest.raises(RunError, match="which another process is training; expected it to be free. Wait"):
+        train_run(tiny(), tmp_path, device="cpu")
+
+
+def test_full_disk_is_a_sentence_and_leaves_nothing_half_written(tiny, tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    real = os.fsync
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill(runs, step, *_):
+        if step == 150:
+            monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(RunError, match=r"got no space left on the disk while writing .*; what was finished before is kept"):
+        train_run(tiny(), tmp_path / "cut", device="cpu", progress=fill)
+    assert not list(tmp_path.rglob("*.part"))
+    monkeypatch.setattr(os, "fsync", real)
+    _same(train_run(tiny(), tmp_path / "whole", device="cpu"), train_run(tiny(), tmp_path / "cut", device="cpu"))
+
+
+def test_full_disk_for_real(tmp_path):
+    with open("/dev/full", "w") as full, pytest.raises(OSError) as caught:
+        full.write("x")
+        full.flush()
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_atomic_write_keeps_the_old_file_on_failure(tmp_path):
+    target = tmp_path / "file.json"
+    write_json(target, {"a": 1})
+    with pytest.raises(ZeroDivisionError), atomic(target) as scratch:
+        scratch.write_text("half")
+        raise ZeroDivisionError
+    assert json.loads(target.read_text()) == {"a": 1} and os.listdir(tmp_path) == ["file.json"]
+
+
+def test_json_has_no_nan():
+    assert to_json({"a": [float("nan"), np.float64(2)], "b": np.array([1.0, np.inf])}) == '{"a": [null, 2.0], "b": [1.0, null]}'
+
+
+def test_saved_tensors_have_the_hash_that_is_returned(tmp_path):
+    import hashlib
+
+    digest = save_tensors(tmp_path / "x.safetensors", {"w": torch.arange(6.0).reshape(2, 3).T})
+    assert hashlib.sha256((tmp_path / "x.safetensors").read_bytes()).hexdigest() == digest
+
+
+def _history(accuracies, train=1.0):
+    return [{"step": 10 * i, "train_accuracy": train, "test_accuracy": a} for i, a in enumerate(accuracies)]
+
+
+def test_milestones_of_known_curves():
+    found = milestones(_history([0.1, 0.99, 0.5, 0.99, 0.99, 0.995, 0.98, 1.0, 1.0]))
+    assert (found.first, found.sustained, found.stable, found.outcome) == (10, 30, 70, "grokked")
+    assert milestones(_history([0.1, 0.2])).outcome == "memorised"
+    assert milestones(_history([0.1, 0.2], train=0.3)).outcome == "not learned"
+    brief = milestones(_history([0.1, 1.0, 0.2]))
+    assert (brief.outcome, brief.first, brief.sustained, brief.stable) == ("grokked briefly", 10, None, None)
+    assert has_held(_history([0.1, 1, 1]), 0.99, 2) and not has_held(_history([0.1, 1, 1]), 0.99, 3)
+    assert not has_held(_history([1, 1, 1]), 0.99, 0)
+
+
+def test_stops_once_test_accuracy_has_held(tmp_path):
+    import dataclasses
+
+    from epicycle.tasks.modular import TaskConfig
+    from epicycle.training.config import ScheduleConfig, furuta2024
+
+    schedule = ScheduleConfig(max_steps=5000, evaluate_every=50, measure_every=1000, hold_evaluations=4)
+    config = furuta2024(TaskConfig(formulas=("a-b",), modulus=13, train_fraction=0.8), schedule)
+    run = train_run(dataclasses.replace(config), tmp_path, device="cpu")
+    history = run.history()
+    assert run.record()["outcome"] == "grokked" and run.record()["steps"]["trained"] < 5000
+    assert all(line["test_accuracy"] >= 0.99 for line in history[-4:]) and history[-5]["test_accuracy"] < 0.99
