@@ -1,6 +1,6 @@
 """Prints every performance bar as a table, and as JSON with --json FILE. Ratios are of medians, measured in turn in one run.
 
-    python bench/bench.py [--threads N] [--json FILE] [--quick]
+python bench/bench.py [--threads N] [--json FILE] [--quick]
 """
 
 import argparse
@@ -18,18 +18,18 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-from epicycle.models import plain  # noqa: E402
-from epicycle.models.config import ModelConfig  # noqa: E402
-from epicycle.models.weights import initial_weights  # noqa: E402
-from epicycle.tasks.modular import TaskConfig, modular_task  # noqa: E402
-from epicycle.training.build import library  # noqa: E402
-from epicycle.training.config import OptimiserConfig  # noqa: E402
-from epicycle.training.examples import example_set, row_map  # noqa: E402
-from epicycle.training.fused import FusedStep  # noqa: E402
-from epicycle.training.tables import TableStep  # noqa: E402
+from epicycle.models import plain
+from epicycle.models.config import ModelConfig
+from epicycle.models.weights import initial_weights
+from epicycle.tasks.modular import TaskConfig, modular_task
+from epicycle.training.build import library
+from epicycle.training.config import OptimiserConfig
+from epicycle.training.examples import example_set, row_map
+from epicycle.training.fused import FusedStep
+from epicycle.training.tables import TableStep
 
 MODEL, VOCABULARY = ModelConfig(), 102
 
@@ -74,7 +74,11 @@ def step_rows(threads: int, rounds: int) -> list[dict]:
     loop = PlainLoop(weights, tokens, labels)
     tables = TableStep(MODEL, rows, [weights], OptimiserConfig())
     stacked = tables.stack([examples])
-    neurons, map_, error = torch.randn(len(labels), 512), torch.randn(512, VOCABULARY), torch.randn(len(labels), VOCABULARY)
+    neurons, map_, error = (
+        torch.randn(len(labels), 512),
+        torch.randn(512, VOCABULARY),
+        torch.randn(len(labels), VOCABULARY),
+    )
 
     def products() -> None:
         neurons @ map_
@@ -88,7 +92,10 @@ def step_rows(threads: int, rounds: int) -> list[dict]:
         own.loss_and_gradient(examples)
         logits = plain.forward(reference.weights, reference.tokens).logits[:, -1].detach().numpy()
         reference.loss().backward()
-        worst = max(float((g - reference.weights[k].grad).norm() / reference.weights[k].grad.norm()) for k, g in own.gradients().items())
+        worst = max(
+            float((g - reference.weights[k].grad).norm() / reference.weights[k].grad.norm())
+            for k, g in own.gradients().items()
+        )
         return float(np.abs(own.logits(examples) - logits).max() / np.abs(logits).max()), worst
 
     found = []
@@ -117,12 +124,17 @@ def step_rows(threads: int, rounds: int) -> list[dict]:
     logits, gradient = agreement(torch.float64)
     row("logits vs plain, float64, relative", logits, "<= 1e-10", logits <= 1e-10)
     row("worst gradient vs plain, float64, relative", gradient, "<= 1e-10", gradient <= 1e-10)
-    reference, own = PlainLoop(weights, tokens, labels), FusedStep(MODEL, rows, weights, OptimiserConfig(), threads=threads)
+    reference, own = (
+        PlainLoop(weights, tokens, labels),
+        FusedStep(MODEL, rows, weights, OptimiserConfig(), threads=threads),
+    )
     plain_losses = np.array([reference.step() for _ in range(100)])
     own_losses = own.train(examples, 100)[:, 0]
     apart = float(np.abs(own_losses / plain_losses - 1).max())
     row("losses of 100 float32 steps vs plain, relative", apart, "<= 1e-3", apart <= 1e-3)
-    difference = max(float((own.weights()[k] - w.detach()).norm() / w.detach().norm()) for k, w in reference.weights.items())
+    difference = max(
+        float((own.weights()[k] - w.detach()).norm() / w.detach().norm()) for k, w in reference.weights.items()
+    )
     row("weights after 100 float32 steps vs plain, relative", difference, "<= 1e-3", difference <= 1e-3)
     return found
 
@@ -133,7 +145,9 @@ def command_rows(threads: int, quick: bool) -> list[dict]:
 
     def run(*arguments: str) -> tuple[float, subprocess.CompletedProcess]:
         began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "epicycle", *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "epicycle", *arguments], capture_output=True, text=True, check=True
+        )
         return time.perf_counter() - began, done
 
     seconds = statistics.median(run("--help")[0] for _ in range(5))
@@ -150,7 +164,9 @@ def command_rows(threads: int, quick: bool) -> list[dict]:
     found.append({"what": "epicycle demo, seconds", "value": seconds, "bar": "<= 90", "passed": seconds <= 90,
                   "note": f"grokked at step {run_['steps']['first']}, {run_['steps_per_second']:.0f} steps/s with measures"})  # fmt: skip
     share = record["measuring_seconds"] / record["seconds"]
-    found.append({"what": "evaluation and measures, share of training", "value": share, "bar": "<= 0.10", "passed": share <= 0.1})
+    found.append(
+        {"what": "evaluation and measures, share of training", "value": share, "bar": "<= 0.10", "passed": share <= 0.1}
+    )
     found.append({"what": "report, MiB", "value": size, "bar": "<= 2", "passed": size <= 2})
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
     found.append({"what": "peak memory of the demo, MiB", "value": peak, "bar": "<= 600", "passed": peak <= 600})

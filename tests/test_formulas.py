@@ -1,3 +1,4 @@
+import contextlib
 import random
 
 import numpy as np
@@ -135,7 +136,5 @@ def test_spelling_and_reading_again_changes_no_value(seed):
 
 @given(st.text(max_size=30))
 def test_any_text_is_a_formula_or_a_formula_error(text):
-    try:
+    with contextlib.suppress(FormulaError):
         formula(text)
-    except FormulaError:
-        pass

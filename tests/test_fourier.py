@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from epicycle.errors import ConfigError, DataError
 from epicycle.fourier import bands, bases, nulls, planes
-from epicycle.fourier.measures import ffd, fcr, gini
+from epicycle.fourier.measures import fcr, ffd, gini
 from epicycle.fourier.spectra import FourierNorms, fourier_norms, heat_map, spectrum_2d
 
 
@@ -26,7 +26,9 @@ def test_norms_are_those_of_numpy_fft(n, seed):
     norms, fft = fourier_norms(table, bases.additive(n)), np.fft.rfft(table, axis=0)
     factor = np.where(2 * norms.frequency == n, 1, 2) / n
     np.testing.assert_allclose(norms.cosine**2, factor * (fft.real[1:] ** 2).sum(1), rtol=1e-9, atol=1e-20)
-    np.testing.assert_allclose(np.nan_to_num(norms.sine) ** 2, factor * (fft.imag[1:] ** 2).sum(1), rtol=1e-9, atol=1e-20)
+    np.testing.assert_allclose(
+        np.nan_to_num(norms.sine) ** 2, factor * (fft.imag[1:] ** 2).sum(1), rtol=1e-9, atol=1e-20
+    )
 
 
 @given(st.integers(1, 96), st.integers(0, 2**31))

@@ -43,7 +43,9 @@ def test_logarithm_is_a_homomorphism(p):
 
 
 def test_composite_modulus_is_refused_with_a_prime_to_use():
-    with pytest.raises(ConfigError, match=r"got modulus 91 = 7 x 13; the multiplicative basis needs a prime.*such as 89"):
+    with pytest.raises(
+        ConfigError, match=r"got modulus 91 = 7 x 13; the multiplicative basis needs a prime.*such as 89"
+    ):
         primitive_root(91)
     assert nearest_prime(91) == 89
 

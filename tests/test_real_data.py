@@ -9,7 +9,7 @@ import pytest
 from epicycle.analysis.matrix import load_array, matrix_spectrum
 
 DATA = Path(os.environ.get("EPICYCLE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no folder of real arrays; name one in EPICYCLE_TEST_DATA")
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no folder of real arrays; name one in EPICYCLE_TEST_DATA")
 
 
 def _p(found, period):

@@ -150,7 +150,9 @@ def test_directory_of_another_configuration_is_refused(tiny, tmp_path):
     record = run.record()
     record["config"]["resolved"]["seed"] = 9
     write_json(run.path / "run.json", record)
-    with pytest.raises(RunError, match="belongs to another configuration; expected that of this command. Move it away"):
+    with pytest.raises(
+        RunError, match=r"belongs to another configuration; expected that of this command. Move it away"
+    ):
         create_run(tmp_path, "x", config, config, {})
     with pytest.raises(RunError, match="configuration was changed after it was written"):
         open_run(run.path)
@@ -171,7 +173,7 @@ def test_what_is_no_run_is_refused(tmp_path, content, message):
 
 def test_two_processes_cannot_train_one_run(tiny, tmp_path):
     run = create_run(tmp_path, tiny().name, to_dict(tiny()), {}, {})
-    with run.lock(), pytest.raises(RunError, match="which another process is training; expected it to be free. Wait"):
+    with run.lock(), pytest.raises(RunError, match=r"which another process is training; expected it to be free. Wait"):
         train_run(tiny(), tmp_path, device="cpu")
 
 
@@ -188,18 +190,13 @@ def test_full_disk_is_a_sentence_and_leaves_nothing_half_written(tiny, tmp_path,
         if step == 150:
             monkeypatch.setattr(os, "fsync", full)
 
-    with pytest.raises(RunError, match=r"got no space left on the disk while writing .*; what was finished before is kept"):
+    with pytest.raises(
+        RunError, match=r"got no space left on the disk while writing .*; what was finished before is kept"
+    ):
         train_run(tiny(), tmp_path / "cut", device="cpu", progress=fill)
     assert not list(tmp_path.rglob("*.part"))
     monkeypatch.setattr(os, "fsync", real)
     _same(train_run(tiny(), tmp_path / "whole", device="cpu"), train_run(tiny(), tmp_path / "cut", device="cpu"))
-
-
-def test_full_disk_for_real(tmp_path):
-    with open("/dev/full", "w") as full, pytest.raises(OSError) as caught:
-        full.write("x")
-        full.flush()
-    assert caught.value.errno == errno.ENOSPC
 
 
 def test_atomic_write_keeps_the_old_file_on_failure(tmp_path):
@@ -208,11 +205,14 @@ def test_atomic_write_keeps_the_old_file_on_failure(tmp_path):
     with pytest.raises(ZeroDivisionError), atomic(target) as scratch:
         scratch.write_text("half")
         raise ZeroDivisionError
-    assert json.loads(target.read_text()) == {"a": 1} and os.listdir(tmp_path) == ["file.json"]
+    assert json.loads(target.read_text()) == {"a": 1} and [path.name for path in tmp_path.iterdir()] == ["file.json"]
 
 
 def test_json_has_no_nan():
-    assert to_json({"a": [float("nan"), np.float64(2)], "b": np.array([1.0, np.inf])}) == '{"a": [null, 2.0], "b": [1.0, null]}'
+    assert (
+        to_json({"a": [float("nan"), np.float64(2)], "b": np.array([1.0, np.inf])})
+        == '{"a": [null, 2.0], "b": [1.0, null]}'
+    )
 
 
 def test_saved_tensors_have_the_hash_that_is_returned(tmp_path):
@@ -238,14 +238,12 @@ def test_milestones_of_known_curves():
 
 
 def test_stops_once_test_accuracy_has_held(tmp_path):
-    import dataclasses
-
     from epicycle.tasks.modular import TaskConfig
     from epicycle.training.config import ScheduleConfig, furuta2024
 
-    schedule = ScheduleConfig(max_steps=5000, evaluate_every=50, measure_every=1000, hold_evaluations=4)
-    config = furuta2024(TaskConfig(formulas=("a-b",), modulus=13, train_fraction=0.8), schedule)
-    run = train_run(dataclasses.replace(config), tmp_path, device="cpu")
+    schedule = ScheduleConfig(max_steps=5000, evaluate_every=50, measure_every=1000, hold_evaluations=3)
+    config = furuta2024(TaskConfig(formulas=("a+0b",), modulus=11, train_fraction=0.5), schedule)
+    run = train_run(config, tmp_path, device="cpu")
     history = run.history()
     assert run.record()["outcome"] == "grokked" and run.record()["steps"]["trained"] < 5000
-    assert all(line["test_accuracy"] >= 0.99 for line in history[-4:]) and history[-5]["test_accuracy"] < 0.99
+    assert all(line["test_accuracy"] >= 0.99 for line in history[-3:]) and history[-4]["test_accuracy"] < 0.99

@@ -79,7 +79,7 @@ def test_exact_step_is_the_plain_forward_and_backward(model, task, loss):
 @pytest.mark.parametrize("model", ["furuta2024", "nanda2023"])
 def test_float32_trajectory_is_that_of_the_plain_loop(model):
     config = MODELS[model]
-    _, tokens, labels, which, weights, rows, examples = _setting(config, TASKS["a+b"], torch.float32)
+    _, tokens, labels, _, weights, rows, examples = _setting(config, TASKS["a+b"], torch.float32)
     warmup = 10 if model == "nanda2023" else 0
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in weights.items()}
     adam = torch.optim.AdamW(leaves.values(), lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98))
@@ -127,7 +127,7 @@ def test_evaluation_counts_right_answers():
     fused.train(examples, 40)
     scores = fused.evaluate(examples)
     logits = plain.forward(fused.weights(), torch.from_numpy(tokens)).logits[:, -1]
-    right = (logits.argmax(1).numpy() == labels)
+    right = logits.argmax(1).numpy() == labels
     np.testing.assert_allclose(scores.accuracy, [right[which == t].mean() for t in range(3)])
     stacked = TableStep(config, rows, [fused.weights()], OptimiserConfig(), 3)
     loss, accuracy = stacked.evaluate(stacked.stack([examples]))
@@ -181,7 +181,9 @@ def test_initial_weights_have_the_published_sizes_and_spreads():
         if name in weights:
             assert float(weights[name].std()) == pytest.approx(spread, rel=0.03)
     assert standard_deviations(ModelConfig(), 102)["blocks.0.mlp.W_out"] == 128**-0.5
-    assert torch.equal(initial_weights(ModelConfig(), 102, 3, 5)["embed.W_E"], initial_weights(ModelConfig(), 102, 3, 5)["embed.W_E"])
+    assert torch.equal(
+        initial_weights(ModelConfig(), 102, 3, 5)["embed.W_E"], initial_weights(ModelConfig(), 102, 3, 5)["embed.W_E"]
+    )
     assert standard_deviations(ModelConfig(init="nanda2023"), 114)["unembed.W_U"] == 114**-0.5
 
 

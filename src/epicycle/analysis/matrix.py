@@ -44,7 +44,7 @@ def load_array(path: Path | str, key: str | None = None) -> np.ndarray:
 
         with safe_open(file, framework="pt") as arrays:
             tensor = arrays.get_tensor(_one_of(list(arrays.keys()), key, file))
-            return _numeric(tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy(), file.name)
+            return _numeric(tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy(), file.name)
     except DataError:
         raise
     except ValueError as error:

@@ -3,6 +3,7 @@
 To add a section: a function (Grok, Task, index of the formula) -> Section, and one line in SECTIONS.
 """
 
+import dataclasses
 import math
 import shlex
 from collections.abc import Callable
@@ -21,25 +22,40 @@ from epicycle.plots.spectra import histogram, spectrum
 from epicycle.report.page import Section, drawing, embedded_json, number, table
 from epicycle.report.references import REFERENCES, references
 from epicycle.tasks.modular import Task
+from epicycle.training.config import RECIPES, ScheduleConfig
 
 
 def command(grok: Grok) -> str:
-    """The shell command that trains this run again."""
+    """The shell command that trains this run again; a comment says so where the command line cannot express it."""
     config = config_of(grok.run)
     t, s, o, m = config.task, config.schedule, config.optimiser, config.model
-    parts = ["epicycle", "grok", *(shlex.quote(text) for text in t.formulas), "--modulus", t.modulus, "--train-fraction",
-             t.train_fraction, "--seed", config.seed, "--split-seed", t.split_seed, "--max-steps", s.max_steps]  # fmt: skip
-    parts += ["--recipe", config.recipe]
-    for flag, value, default in (
-        ("--split-by", t.split_by, "ordered"), ("--operand-range", t.operand_range, "modulus"),
-        ("--loss", o.loss, "float64"), ("--weight-decay", o.weight_decay, 1.0),
-        ("--learning-rate", o.learning_rate, 1e-3), ("--width", m.width, 128), ("--mlp-width", m.mlp_width, 512),
-        ("--num-heads", m.num_heads, 4), ("--evaluate-every", s.evaluate_every, 100),
-        ("--measure-every", s.measure_every, 1000), ("--hold-evaluations", s.hold_evaluations, 20),
-    ):  # fmt: skip
-        if value != default:
-            parts += [flag, value]
-    return " ".join(map(str, parts))
+    usual = RECIPES[config.recipe](t, s, config.seed)
+    fixed = {"--modulus": t.modulus, "--train-fraction": t.train_fraction, "--seed": config.seed}
+    fixed |= {"--split-seed": t.split_seed, "--max-steps": s.max_steps, "--recipe": config.recipe}
+    plain = ScheduleConfig()
+    optional = {
+        "--split-by": (t.split_by, "ordered"),
+        "--operand-range": (t.operand_range, "modulus"),
+        "--loss": (o.loss, usual.optimiser.loss),
+        "--weight-decay": (o.weight_decay, usual.optimiser.weight_decay),
+        "--learning-rate": (o.learning_rate, usual.optimiser.learning_rate),
+        "--width": (m.width, usual.model.width),
+        "--mlp-width": (m.mlp_width, usual.model.mlp_width),
+        "--num-heads": (m.num_heads, usual.model.num_heads),
+        "--evaluate-every": (s.evaluate_every, plain.evaluate_every),
+        "--measure-every": (s.measure_every, plain.measure_every),
+        "--checkpoint-every": (s.checkpoint_every, plain.checkpoint_every),
+        "--hold-evaluations": (s.hold_evaluations, plain.hold_evaluations),
+    }
+    chosen = fixed | {flag: value for flag, (value, default) in optional.items() if value != default}
+    words = ["epicycle", "grok", *(shlex.quote(text) for text in t.formulas)]
+    words += [str(word) for pair in chosen.items() for word in pair]
+    same_optimiser = dataclasses.replace(
+        usual.optimiser, loss=o.loss, weight_decay=o.weight_decay, learning_rate=o.learning_rate
+    )
+    same_model = dataclasses.replace(usual.model, width=m.width, mlp_width=m.mlp_width, num_heads=m.num_heads)
+    is_whole = (same_optimiser, same_model, s.grok_accuracy) == (o, m, plain.grok_accuracy)
+    return " ".join(words) + ("" if is_whole else "  # and settings that only Python offers; see run.json")
 
 
 STEP_WORDS = {"additive": "cycles per modulus", "multiplicative": "cycles per p - 1 logarithms"}

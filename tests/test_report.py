@@ -1,0 +1,132 @@
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from epicycle.analysis.grok import analyse_run, grok
+from epicycle.report.grok import grok_page, write_report
+from epicycle.report.page import Page, Section, Tile, embedded_json, number, render, table
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    import dataclasses
+
+    from epicycle.tasks.modular import TaskConfig
+    from epicycle.training.config import ScheduleConfig, furuta2024
+
+    schedule = ScheduleConfig(
+        max_steps=200, evaluate_every=50, measure_every=100, checkpoint_every=100, hold_evaluations=0
+    )
+    root = tmp_path_factory.mktemp("runs")
+    found = {}
+    for name, formulas, modulus in (
+        ("sum", ("a+b",), 11),
+        ("mixture", ("a+b", "a*b"), 11),
+        ("even", ("a-b",), 12),
+        ("three", ("a+b+c",), 5),
+    ):
+        config = furuta2024(TaskConfig(formulas=formulas, modulus=modulus, train_fraction=0.5), schedule)
+        [found[name]] = grok(dataclasses.replace(config), root, device="cpu")
+        write_report(found[name])
+    return found
+
+
+def test_page_is_self_contained(runs):
+    for found in runs.values():
+        text = (found.run.path / "report.html").read_text()
+        assert len(text) < 2 * 2**20
+        assert not re.search(r"""(?:src|href)\s*=\s*["'](?!#|data:)""", text.replace('xlink:href="#', 'href="#'))
+        assert "default-src 'none'" in text and "@import" not in text
+        json.loads((found.run.path / "report.json").read_text())
+
+
+def test_page_says_what_was_found_and_what_would_make_it_wrong(runs):
+    text = (runs["sum"].run.path / "report.html").read_text()
+    for needle in ("did not learn a + b modulo 11", "What would make this wrong", "guessing", "worst control", "white noise",
+                   "epicycle grok &#39;a + b&#39; --modulus 11", "arXiv:2402.16726", "Read with care"):  # fmt: skip
+        assert needle in text, needle
+    assert text.count("<svg") >= 5
+
+
+def test_mixture_has_sections_for_each_formula_and_three_operands_none(runs):
+    titles = [s.title for s in grok_page(runs["mixture"]).sections]
+    assert "a*b: Are the frequencies used?" in titles and "a + b: Are the frequencies used?" in titles
+    assert [s.anchor for s in grok_page(runs["three"]).sections] == ["training", "provenance"]
+
+
+def test_the_command_in_the_report_makes_the_same_run(runs):
+    import shlex
+
+    from epicycle.cli.grok import configs
+    from epicycle.cli.main import _parser
+    from epicycle.report.sections import command
+    from epicycle.runs.directory import config_hash
+    from epicycle.training.config import to_dict
+
+    for found in runs.values():
+        options = _parser().parse_args(shlex.split(command(found))[1:])
+        [config] = configs(options)
+        assert config_hash(to_dict(config)) == found.run.record()["config"]["sha256"]
+
+
+def test_same_run_same_bytes(runs):
+    first = render(grok_page(runs["sum"]))
+    assert render(grok_page(analyse_run(runs["sum"].run))) == first
+
+
+def test_text_is_escaped():
+    evil = "<script>alert(1)</script>"
+    page = Page(
+        evil,
+        evil,
+        (evil,),
+        (Tile(evil, evil, evil),),
+        (evil,),
+        (Section("x", evil, evil, table([evil], [[evil]], evil), (evil,)),),
+        {},
+    )
+    assert evil not in render(page) and "&lt;script&gt;" in render(page)
+    assert "</script>" not in embedded_json({"a": evil})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (1234567, "1,234,567"), (0.12345, "0.1235"), (1.5e-8, "1.50e-08"), (None, "not defined"),
+     (float("nan"), "not defined"), (4.5747, "4.575")],
+)  # fmt: skip
+def test_numbers_as_people_read_them(value, text):
+    assert number(value) == text
+
+
+def _browse(path, *options, tmp_path):
+    return subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
+         f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=3000", *options, path.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+@needs_browser
+def test_browser_shows_it_without_error_or_request(runs, tmp_path):
+    log = tmp_path / "net.json"
+    done = _browse(runs["sum"].run.path / "report.html", "--dump-dom", f"--log-net-log={log}", tmp_path=tmp_path)
+    assert "CONSOLE" not in done.stderr
+    assert 'aria-label="numbers at frequency' in done.stdout or "data-circles" in done.stdout
+    assert re.search(r"<output>step 200, test accuracy 0\.\d+</output>", done.stdout), "the slider did not start"
+    urls = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text()))
+    assert not {u for u in urls if "epicycle" in u or "report" in u}
+    hosts = {u.split("/")[2] for u in urls}
+    assert all(re.search(r"google|gstatic|chromium", host) for host in hosts), hosts  # the browser's own start-up
+
+
+@needs_browser
+def test_a_console_error_would_be_seen(tmp_path):
+    (tmp_path / "bad.html").write_text("<script>throw new Error('seen')</script>")
+    assert "CONSOLE" in _browse(tmp_path / "bad.html", "--dump-dom", tmp_path=tmp_path).stderr
