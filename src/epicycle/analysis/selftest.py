@@ -94,7 +94,7 @@ def planted_frequencies() -> Iterator[Check]:
         yield Check(name, "coverage of FCR", k / 48, fcr(norms).coverage, 1e-12)
         noisy = fourier_norms(oracles.planted(_rows(basis, keys), WIDTH, noise=1e-6), basis)
         yield Check(f"{name}, tiny noise", "FFD", k / 48, ffd(noisy), 1e-12)
-        floor = oracles.noise_ratio(WIDTH)
+        floor = fcr_of_noise(WIDTH)
         yield Check(f"{name}, tiny noise", "FCR", (k + (48 - k) * floor) / 48, fcr(noisy).value, 0.02)
     literal = bases.half_domain(P)
     norms = fourier_norms(oracles.planted(_rows(basis, (33,)), WIDTH), literal)
@@ -107,7 +107,7 @@ def white_noise() -> Iterator[Check]:
     for width, draws in ((1, 400), (8, 100), (128, 40), (512, 10)):
         found = [fourier_norms(generator.standard_normal((P, width)), basis) for _ in range(draws)]
         spread = 4 * 0.3 / math.sqrt(width * 48 * draws)
-        yield Check(f"white noise, width {width}", "FCR", oracles.noise_ratio(width), float(np.mean([fcr(n).value for n in found])),
+        yield Check(f"white noise, width {width}", "FCR", fcr_of_noise(width), float(np.mean([fcr(n).value for n in found])),
                     spread)  # fmt: skip
         if width >= 128:
             yield Check(f"white noise, width {width}", "FFD", 1.0, float(np.mean([ffd(n) for n in found])), 1e-12)
@@ -115,10 +115,10 @@ def white_noise() -> Iterator[Check]:
         "white noise, width 1",
         "FCR in closed form, 2 ln 2 / pi",
         2 * math.log(2) / math.pi,
-        oracles.noise_ratio(1),
+        fcr_of_noise(1),
         1e-6,
     )
-    yield Check("white noise, width 128", "FCR as commonly quoted", 0.934, oracles.noise_ratio(128), 1e-3)
+    yield Check("white noise, width 128", "FCR as commonly quoted", 0.934, fcr_of_noise(128), 1e-3)
     tables = [generator.standard_normal((P, WIDTH)) for _ in range(20)]
     yield Check("white noise, width 128", "Gini of power, 1/sqrt(pi d)", 0.049,
                 float(np.mean([gini(fourier_norms(t, basis).power) for t in tables])), 0.003)  # fmt: skip

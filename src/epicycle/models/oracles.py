@@ -98,14 +98,3 @@ def planted(rows: np.ndarray, channels: int, seed: int = 0, noise: float = 0.0) 
     generator = np.random.default_rng(seed)
     directions = np.linalg.qr(generator.standard_normal((channels, channels)))[0][: len(rows)]
     return rows.T @ directions + noise * generator.standard_normal((rows.shape[1], channels))
-
-
-def noise_ratio(channels: int) -> float:
-    """Expected FCR of white noise over d channels, by quadrature: E sqrt(min(F, 1/F)) with F from F(d, d).
-
-    2 ln 2 / pi = 0.4413 at d = 1; 1 - sqrt(2 / (pi d)) for large d.
-    """
-    t = (np.arange(200_000) + 0.5) / 200_000 * (np.pi / 4)  # tan t = ratio of the two norms
-    log_density = (channels - 1) * np.log(np.sin(t) * np.cos(t))
-    density = np.exp(log_density - log_density.max())
-    return float((np.tan(t) * density).sum() / density.sum())

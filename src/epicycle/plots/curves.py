@@ -51,7 +51,7 @@ def losses(steps: ArrayLike, series: Mapping[str, ArrayLike], ax: Any = None, ch
         ax.plot(x, np.maximum(values, 1e-12), color=color, linewidth=1.6, marker="o", markersize=2.5, label=name)
     if chance:
         ax.axhline(chance, color="#bbb", linewidth=0.7)
-        ax.text(x[-1], chance, "chance", fontsize=8, color="#777", ha="right", va="bottom")
+        ax.annotate("chance", (1.01, chance), xycoords=("axes fraction", "data"), fontsize=8, color="#777", va="center")
     ax.set(xscale="log", yscale="log", xlabel="training step", ylabel="loss (nats)")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax

@@ -33,7 +33,7 @@ def circle(places: np.ndarray, frequency: int, period: float, ax: Any = None, ti
     """Numbers on the circle of one frequency, coloured by the angle that the frequency predicts."""
     ax = style.axes(ax, 2.2, 2.2)
     n = np.arange(len(places))
-    ax.scatter(places[:, 0], places[:, 1], c=(n / period) % 1, cmap=style.CYCLIC, s=9, linewidths=0)
+    ax.scatter(places[:, 0], places[:, 1], c=style.phase_colors(n / period), s=9, linewidths=0)
     for i in (0, 1, 2):
         if i < len(places):
             ax.annotate(str(i), places[i], fontsize=8, xytext=(3, 3), textcoords="offset points")

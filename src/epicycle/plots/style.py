@@ -1,5 +1,6 @@
 """One look for every figure, and SVG whose bytes depend on the data alone."""
 
+import colorsys
 import contextlib
 import io
 import re
@@ -10,7 +11,7 @@ COSINE, SINE = "#1f6f8b", "#d1603d"
 TRAIN, TEST = "#8a8f98", "#14213d"
 FFD, FCR = "#2a9d5c", "#9b4dca"
 KEY, CONTROL = "#c1121f", "#b8bdc6"
-SEQUENTIAL, DIVERGING, CYCLIC = "magma_r", "RdBu_r", "twilight"
+SEQUENTIAL = "magma_r"
 
 STYLE: Any = {
     "figure.constrained_layout.use": True,
@@ -35,6 +36,11 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
+
+
+def phase_colors(phase: Any) -> list[tuple[float, float, float]]:
+    """Colours of phases in turns: the wheel that the report's script draws, hsl(360 x, 65 %, 45 %)."""
+    return [colorsys.hls_to_rgb(float(x) % 1, 0.45, 0.65) for x in phase]
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from epicycle.analysis.circuit import Circuit
 from epicycle.analysis.grok import Grok, config_of
+from epicycle.fourier.measures import fcr_of_noise
 from epicycle.report.page import Page, Tile, number
 from epicycle.report.sections import SECTIONS, WITHOUT_CIRCUIT, command
 from epicycle.tasks.modular import Task, modular_task
@@ -73,7 +74,7 @@ def grok_page(grok: Grok) -> Page:
             Tile("key frequencies", ", ".join(map(str, first.key_frequencies)) or "none", f"{first.basis} basis"),
             Tile("FFD of W_E", number(embedded["ffd"]), f"{first.basis} basis; white noise 1"),
             Tile("FCR of W_E", number(embedded["fcr"]),
-                 f"white noise {1 - math.sqrt(2 / (math.pi * config.model.width)):.3f}"),
+                 f"white noise {fcr_of_noise(config.model.width):.3f}"),
         ]  # fmt: skip
     doubts = [
         "It is one seed. Thread count alone can change when, and whether, a run groks; repeat with --seeds 5 before quoting a time.",

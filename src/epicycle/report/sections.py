@@ -13,7 +13,7 @@ from markupsafe import escape
 
 from epicycle.analysis.circuit import Trajectory
 from epicycle.analysis.grok import Grok, config_of
-from epicycle.fourier.measures import FFD_THRESHOLD
+from epicycle.fourier.measures import FFD_THRESHOLD, fcr_of_noise
 from epicycle.numbers.residues import discrete_logarithms
 from epicycle.plots import style
 from epicycle.plots.curves import grokking, losses
@@ -116,7 +116,6 @@ def _spectra(grok: Grok, task: Task, index: int) -> Section:
                 spectrum(
                     get("frequency"), get("cosine"), get("sine"), keys, ax, site, f"frequency ({STEP_WORDS[basis]})"
                 )
-            axes[0].legend(loc="lower right", ncols=2)
             body += drawing(style.svg(fig, f"Fourier norms of W_E and W_L in the {basis} basis"),
                             f"{basis.capitalize()} basis: {circuit.conventions[basis]}. Cosine upwards, sine downwards.")  # fmt: skip
     return Section("spectra", "What the embedding and the read-out carry",
@@ -199,12 +198,17 @@ def _cause(grok: Grok, task: Task, index: int) -> Section:
     for basis, planes in circuit.losses.items():
         for plane, found in planes.items():
             control = found["control"]
-            rows.append([basis, plane, found["full"], found["full_train"], found["restricted"], found["excluded"],
-                         max(control) if control else "no control", found["share"]])  # fmt: skip
+            if not control:
+                continue
+            losses_ = [found[name] for name in ("full", "full_train", "restricted", "excluded")]
+            rows.append([basis, plane, *losses_, max(control), found["share"]])
+    without = [basis for basis, planes in circuit.losses.items() if not planes["answer"]["control"]]
     body = table(["basis", "plane", "full", "full, train", "restricted", "excluded", "worst control", "variance"], rows,
                  "Losses in nats over the number classes. Full and restricted over all pairs, the others over the training "
                  "pairs. Worst control: the largest loss after removing as many random other frequencies. Variance: share "
                  "of the logits' variance in the key waves.")  # fmt: skip
+    if without:
+        body += f"<p>No frequency leads in the {escape(' and the '.join(without))} basis, so nothing is cut there.</p>"
     own = circuit.losses[circuit.basis]["answer"]
     each = [[f"k = {k}", loss, loss - own["full_train"]]
             for k, loss in zip(circuit.key_frequencies, own["excluded_each"], strict=True)]  # fmt: skip
@@ -258,13 +262,11 @@ def _numbers(grok: Grok, task: Task, index: int) -> Section:
             p_rows.append([basis, site, int((p <= 0.01).sum()), float(p.min())])
     body += table(["basis", "site", "frequencies with p <= 0.01", "smallest p"], p_rows,
                   "Share of power at each frequency against tables with the numbers permuted (999 draws), family-wise.")  # fmt: skip
-    width, neurons = 128, circuit.neuron_share[circuit.basis].size
     config = config_of(grok.run)
     width, neurons = config.model.width, config.model.mlp_width
-    floor = lambda d: 1 - math.sqrt(2 / (math.pi * d))  # noqa: E731
     return Section("numbers", "All measures, and their floors",
-                   f"White noise of the same width gives FFD 1 and FCR about {floor(width):.3f} for W_E ({width} channels) "
-                   f"and {floor(neurons):.3f} for W_L ({neurons}); a Gini near "
+                   f"White noise of the same width gives FFD 1 and FCR about {fcr_of_noise(width):.3f} for W_E ({width} channels) "
+                   f"and {fcr_of_noise(neurons):.3f} for W_L ({neurons}); a Gini near "
                    f"{1 / math.sqrt(math.pi * width):.3f} is noise for W_E.", body,
                    (f"FFD counts norms above {FFD_THRESHOLD} of the maximum, cosine and sine each by their own maximum as "
                     "published; the joint form does not call an empty channel dense.",))  # fmt: skip
