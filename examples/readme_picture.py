@@ -17,10 +17,20 @@ shown = [0, 4, 8, 10, len(path.steps) - 1]
 with style.figure(8.4, 4.2) as (figure, only):
     only.remove()
     grid = figure.add_gridspec(2, len(shown), height_ratios=[2, 1])
-    grokking(steps, series, {"memorised": 200, "grokked": found.run.record()["steps"]["first"]}, 1 / 97, figure.add_subplot(grid[0, :]))
+    grokking(
+        steps,
+        series,
+        {"memorised": 200, "grokked": found.run.record()["steps"]["first"]},
+        1 / 97,
+        figure.add_subplot(grid[0, :]),
+    )
     for place, i in enumerate(shown):
         ax = figure.add_subplot(grid[1, place])
-        shares(path.frequency, path.spectrum_E[i], 0 * path.spectrum_E[i], (), ax, title=f"step {path.steps[i]:,}")
+        shares(
+            path.frequency, path.spectra["W_E"][i], 0 * path.spectra["W_E"][i], (), ax, title=f"step {path.steps[i]:,}"
+        )
         ax.get_legend().remove()
-        ax.set(ylabel="share" if place == 0 else "", ylim=(0, path.spectrum_E.max()))
-    Path("docs/grokking.svg").write_text(style.svg(figure, "Accuracy, FFD and FCR of a + b mod 97, and the embedding's spectrum") + "\n")
+        ax.set(ylabel="share" if place == 0 else "", ylim=(0, path.spectra["W_E"].max()))
+    Path("docs/grokking.svg").write_text(
+        style.svg(figure, "Accuracy, FFD and FCR of a + b mod 97, and the embedding's spectrum") + "\n"
+    )

@@ -65,11 +65,7 @@ def test_a_newer_schema_is_refused(set_by_hand, tmp_path):
 
 def test_results_print_shapes_not_data(set_by_hand):
     text = repr(set_by_hand)
-    assert (
-        text.startswith("Circuit(formula='a + b', modulus=29")
-        and "circles=float64[2, 29, 2]" in text
-        and len(text) < 1500
-    )
+    assert text.startswith("Circuit(formula='a + b', modulus=29") and "norms=12 arrays" in text and len(text) < 1500
     assert "<script>" not in dataclasses.replace(set_by_hand, formula="<script>")._repr_html_()
 
 

@@ -63,7 +63,6 @@ class Circuit(Result):
     neuron_heat_map: dict[str, np.ndarray]
     neuron_share: dict[str, np.ndarray]
     neuron_frequency: dict[str, np.ndarray]
-    circles: np.ndarray
 
     def plot(self, ax: Any = None) -> Any:
         """Spectrum of W_E in the chosen basis, cosine and sine apart; returns the axes."""
@@ -159,10 +158,9 @@ def analyse(
     }
     found["conventions"]["literal_eq5"] = half_domain(p).convention
     chosen = max(unevenness, key=lambda name: unevenness[name])
-    basis = next(b for b in bases_of(p) if b.name == chosen)
     keys = tuple(int(k) for k in leading[chosen])
     return Circuit(formula=task.rules[index].text, modulus=p, step=step, basis=chosen, key_frequencies=keys,
-                   weight_norm=scalars["weight_norm"], circles=circles(tables["W_E"], basis, keys), **found)  # fmt: skip
+                   weight_norm=scalars["weight_norm"], **found)  # fmt: skip
 
 
 @final
@@ -171,8 +169,8 @@ class Trajectory(Result):
     """The final key frequencies followed back through the kept checkpoints of a run.
 
     Losses in nats: `full` and `restricted` over all pairs, `full_train` and `excluded` over the training pairs, in the
-    plane of the answer and the basis of the final circuit. `spectrum_E`, `spectrum_L` (steps, k): share of power.
-    `circle_planes` (steps, keys, p, 2): the embedding on its circles at each step.
+    plane of the answer and the basis of the final circuit. For the sites W_E and W_L, `spectra` (steps, k) is the share of
+    power at each frequency and `circles` (steps, keys, p, 2) each number's place on the circle of each key frequency.
     """
 
     formula: str
@@ -185,9 +183,8 @@ class Trajectory(Result):
     excluded: np.ndarray
     answer_share: np.ndarray
     frequency: np.ndarray
-    spectrum_E: np.ndarray
-    spectrum_L: np.ndarray
-    circle_planes: np.ndarray
+    spectra: dict[str, np.ndarray]
+    circles: dict[str, np.ndarray]
 
     def plot(self, ax: Any = None) -> Any:
         """Full, restricted and excluded loss over steps; returns the axes."""
@@ -212,20 +209,28 @@ def trajectory(task: Task, config: RunConfig, checkpoints: dict[int, Weights], c
     tokens, labels, train = pair_grid(task, config, index)
     basis = next(b for b in bases_of(p) if b.name == circuit.basis)
     keys = np.array(circuit.key_frequencies, int)
-    rows: dict[str, list] = {name: [] for name in ("full", "full_train", "restricted", "excluded", "answer_share",
-                                                   "spectrum_E", "spectrum_L", "circle_planes")}  # fmt: skip
+    losses: dict[str, list] = {name: [] for name in ("full", "full_train", "restricted", "excluded", "share")}
+    spectra: dict[str, list] = {"W_E": [], "W_L": []}
+    places: dict[str, list] = {"W_E": [], "W_L": []}
     steps = sorted(checkpoints)
     for step in steps:
         weights = checkpoints[step]
         logits, _ = grids(weights, tokens, p)
         found = plane_losses(logits, labels, train, basis, keys, "answer", controls=0)
-        for name in ("full", "full_train", "restricted", "excluded"):
-            rows[name].append(getattr(found, name))
-        rows["answer_share"].append(found.share)
-        table = embedding(weights, p)
-        rows["spectrum_E"].append(fourier_norms(table, basis).share)
-        rows["spectrum_L"].append(fourier_norms(neuron_logit_map(weights, p), basis).share)
-        rows["circle_planes"].append(circles(table, basis, circuit.key_frequencies))
-    return Trajectory(formula=circuit.formula, basis=circuit.basis, key_frequencies=circuit.key_frequencies,
-                      steps=np.array(steps), frequency=basis.frequency,
-                      **{name: np.array(values) for name, values in rows.items()})  # fmt: skip
+        for name, values in losses.items():
+            values.append(getattr(found, name))
+        for site, table in (("W_E", embedding(weights, p)), ("W_L", neuron_logit_map(weights, p))):
+            spectra[site].append(fourier_norms(table, basis).share)
+            places[site].append(circles(table, basis, circuit.key_frequencies))
+    curves = {name: np.array(values) for name, values in losses.items()}
+    return Trajectory(
+        formula=circuit.formula,
+        basis=circuit.basis,
+        key_frequencies=circuit.key_frequencies,
+        steps=np.array(steps),
+        frequency=basis.frequency,
+        answer_share=curves.pop("share"),
+        spectra={site: np.array(values) for site, values in spectra.items()},
+        circles={site: np.array(values) for site, values in places.items()},
+        **curves,
+    )

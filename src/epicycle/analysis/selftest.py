@@ -12,7 +12,7 @@ import torch
 
 from epicycle.analysis.circuit import analyse
 from epicycle.fourier import bands, bases, nulls, planes
-from epicycle.fourier.measures import fcr, ffd, gini, inverse_participation_ratio, phase_bias
+from epicycle.fourier.measures import fcr, fcr_of_noise, ffd, gini, inverse_participation_ratio, phase_bias
 from epicycle.fourier.spectra import fourier_norms, spectrum_2d
 from epicycle.models import oracles, plain
 from epicycle.models.config import ModelConfig

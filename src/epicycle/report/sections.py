@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from markupsafe import escape
 
-from epicycle.analysis.circuit import Trajectory
+from epicycle.analysis.circuit import Circuit, Trajectory
 from epicycle.analysis.grok import Grok, config_of
 from epicycle.fourier.measures import FFD_THRESHOLD, fcr_of_noise
 from epicycle.numbers.residues import discrete_logarithms
@@ -124,58 +124,75 @@ def _spectra(grok: Grok, task: Task, index: int) -> Section:
                    ("A spectrum shows what is there, not what is used: for that see the losses below.",))  # fmt: skip
 
 
+SITE_WORDS = {"W_E": "operands in the embedding W_E", "W_L": "answers in the read-out W_L"}
+
+
 def _circles(grok: Grok, task: Task, index: int) -> Section:
     circuit, path = grok.circuits[index], grok.trajectories[index]
-    keys = list(circuit.key_frequencies)[:8]
-    period = circuit.modulus if circuit.basis == "additive" else circuit.modulus - 1
-    body = ""
-    if keys:
-        order = np.arange(circuit.modulus)
-        if circuit.basis == "multiplicative":
-            order = discrete_logarithms(circuit.modulus)[1:]
+    keys, period = list(circuit.key_frequencies)[:8], _period(circuit)
+    body = "" if keys else "<p>No frequency stands out, so there is no circle to draw.</p>"
+    for site, words in SITE_WORDS.items() if keys else ():
         columns = min(4, len(keys))
         rows = -(-len(keys) // columns)
         with style.figure(2.3 * columns, 2.4 * rows, rows, columns, squeeze=False) as (fig, axes):
             for ax in axes.flat[len(keys) :]:
                 ax.set_visible(False)
-            for i, (k, ax) in enumerate(zip(keys, axes.flat, strict=False)):
-                places = circuit.circles[i]
-                if circuit.basis == "multiplicative":
-                    places = places[1:][np.argsort(order)]
+            for k, places, ax in zip(keys, _in_order(path.circles[site][-1], circuit), axes.flat, strict=False):
                 circle(places, k, period / k, ax, f"k = {k}")
-            body += drawing(style.svg(fig, "The numbers on the circles of the key frequencies"),
-                            "Every dot is a number, placed by its embedding in the plane of one key frequency and coloured "
-                            "by the angle that the frequency predicts"
-                            + ("; dots run along the discrete logarithm." if circuit.basis == "multiplicative" else "."))  # fmt: skip
-    else:
-        body += "<p>No frequency stands out, so there is no circle to draw.</p>"
-    body += _slider(grok, path, keys, period)
-    return Section("circles", "Numbers on circles, step by step",
-                   "Where a key frequency is used, the embedding lays the numbers out on a circle and goes round it k "
-                   "times. Move the slider to see the circles form.", body,
-                   ("Axes are the embedding's own cosine and sine directions of that frequency; with a sine missing the "
-                    "circle is a line. Even functions such as a^2 give lines in W_E by necessity.",))  # fmt: skip
+            share = path.spectra[site][-1][np.isin(path.frequency, keys)].sum()
+            caption = (
+                f"The {words}: every dot is a number, placed in the plane of one key frequency and coloured by the angle "
+                f"that the frequency predicts. These frequencies hold {share:.0%} of its power."
+            )
+            if circuit.basis == "multiplicative":
+                caption += " Dots and their labels run along the discrete logarithm; zero is left out."
+            body += drawing(style.svg(fig, f"The {words} on the circles of the key frequencies"), caption)
+    body += _slider(grok, path, circuit, keys, period)
+    return Section(
+        "circles",
+        "Numbers on circles, step by step",
+        "Where a key frequency is used, a site lays the numbers out on a circle and goes round it k times. Move the "
+        "slider to see the circles form.",
+        body,
+        (
+            "Axes are the site's own cosine and sine directions of that frequency; with a sine missing the circle is a "
+            "line. The key frequencies are those of the answer: an embedding need not hold them, and for even functions "
+            "such as a^2 it cannot.",
+        ),
+    )
 
 
-def _slider(grok: Grok, path: Trajectory, keys: list[int], period: int) -> str:
+def _period(circuit: Circuit) -> int:
+    return circuit.modulus if circuit.basis == "additive" else circuit.modulus - 1
+
+
+def _in_order(places: np.ndarray, circuit: Circuit) -> np.ndarray:
+    """Places (..., p, 2) along the numbers, or along their logarithms without zero."""
+    if circuit.basis == "additive":
+        return places
+    return places[..., 1:, :][..., np.argsort(discrete_logarithms(circuit.modulus)[1:]), :]
+
+
+def _slider(grok: Grok, path: Trajectory, circuit: Circuit, keys: list[int], period: int) -> str:
+    """The site whose key frequencies hold more of its power at the end, over the kept checkpoints."""
     accuracy = {line["step"]: line["test_accuracy"] for line in grok.run.history()}
-    planes = path.circle_planes[:, : len(keys)]
-    labels = planes
-    if path.basis == "multiplicative" and len(keys):
-        labels = planes[:, :, 1:][:, :, np.argsort(discrete_logarithms(period + 1)[1:])]
+    chosen = np.isin(path.frequency, keys)
+    site = max(SITE_WORDS, key=lambda name: path.spectra[name][-1][chosen].sum())
     data = {
         "steps": path.steps.tolist(),
         "accuracy": [f"{accuracy.get(int(s), math.nan):.3f}" for s in path.steps],
         "frequency": path.frequency.tolist(),
         "keys": keys,
         "period": period,
-        "spectra": np.round(path.spectrum_E, 5).tolist(),
-        "circles": np.round(labels, 3).tolist(),
+        "spectra": np.round(path.spectra[site], 5).tolist(),
+        "circles": np.round(_in_order(path.circles[site][:, : len(keys)], circuit), 3).tolist(),
     }
+    anchor = f"step-{grok.circuits.index(circuit)}"
     return (
-        '<div data-slider class="needs-script"><div class="controls"><label for="step">checkpoint</label>'
-        '<input id="step" type="range" min="0" step="1"><output></output></div><div data-bars></div>'
-        f'<div data-circles class="stage"></div><script type="application/json">{embedded_json(data)}</script></div>'
+        f'<div data-slider class="needs-script"><h3>The {SITE_WORDS[site]} over training</h3><div class="controls">'
+        f'<label for="{anchor}">checkpoint</label><input id="{anchor}" type="range" min="0" step="1"><output></output></div>'
+        '<div data-bars></div><div data-circles class="stage"></div>'
+        f'<script type="application/json">{embedded_json(data)}</script></div>'
     )
 
 
