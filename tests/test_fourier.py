@@ -154,3 +154,15 @@ def test_tables_that_are_refused():
         fourier_norms(np.array([[1.0], [np.nan], [0.0]]), bases.additive(3))
     with pytest.raises(ConfigError, match="needs at least 2"):
         bases.additive(1)
+
+
+def test_spikes_of_token_frequency_are_no_news_to_its_null():
+    generator = np.random.default_rng(0)
+    counts = 1000.0 / (1 + np.arange(100)) * (1 + 4 * (np.arange(100) % 10 == 0)) * (1 + (np.arange(100) % 5 == 0))
+    table = nulls.frequency_table(counts, 8) * 3 + 0.3 * generator.standard_normal((100, 8))
+    basis = bases.additive(100)
+    raw = nulls.null_test(table - table.mean(0), basis, "within decades", 199)
+    known = nulls.null_test(table - table.mean(0), basis, "token frequency", 199, draw=nulls.token_frequency(counts))
+    assert raw.p_family[19] <= 0.01 < 0.5 < known.p_family[19]
+    with pytest.raises(DataError, match="got token frequencies between 3 and 3; expected finite counts"):
+        nulls.token_frequency(np.full(5, 3.0))

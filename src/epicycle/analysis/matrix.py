@@ -10,7 +10,7 @@ import numpy as np
 from epicycle.errors import ConfigError, DataError
 from epicycle.fourier.bases import BASES, Basis
 from epicycle.fourier.measures import gini, measures
-from epicycle.fourier.nulls import NULLS, detrended, null_test
+from epicycle.fourier.nulls import NULLS, detrended, null_test, token_frequency
 from epicycle.fourier.spectra import fourier_norms
 from epicycle.numbers.residues import is_prime
 from epicycle.results import Result
@@ -204,6 +204,7 @@ def matrix_spectrum(
     basis: Literal["additive", "multiplicative", "auto"] = "additive",
     null: str = "permuted",
     detrend: bool = False,
+    frequency: np.ndarray | None = None,
     draws: int = 999,
     seed: int = 0,
 ) -> MatrixSpectrum:
@@ -217,6 +218,7 @@ def matrix_spectrum(
         null: The null that `key_frequencies` and `p_value` refer to; all are computed. Beside a strong trend use
             `within decades`, which keeps it.
         detrend: Remove each channel's straight line first.
+        frequency: Occurrences of each row's number; adds the null `token frequency`.
         draws: Null tables per null.
         seed: Seed of the nulls.
 
@@ -230,15 +232,24 @@ def matrix_spectrum(
         >>> matrix_spectrum(wave, draws=99).key_frequencies
         (10,)
     """
-    if null not in NULLS:
-        raise ConfigError(f"got null {null!r}; expected one of {', '.join(NULLS)}. Choose one.")
+    makers = dict(NULLS)
+    if frequency is not None:
+        counts = frequency if rows is None else frequency[rows[0] : rows[1]]
+        makers["token frequency"] = token_frequency(counts)
+    if null not in makers:
+        hint = " Give the counts of the numbers first." if null == "token frequency" else ""
+        raise ConfigError(f"got null {null!r}; expected one of {', '.join(makers)}. Choose one.{hint}")
     if draws < 19:
         raise ConfigError(f"got {draws} draws; p <= 0.05 needs at least 19. Use 999.")
     table = number_table(array, axis, rows)
+    if frequency is not None and len(counts) != len(table):
+        raise DataError(
+            f"got {len(counts)} token frequencies for {len(table)} numbers; expected one each. Give as many as rows."
+        )
     table = detrended(table) if detrend else table - table.mean(0)
     chosen = choose_basis(table, basis)
     norms = fourier_norms(table, chosen)
-    tests = {name: null_test(table, chosen, name, draws, seed) for name in NULLS}
+    tests = {name: null_test(table, chosen, name, draws, seed, make) for name, make in makers.items()}
     keys = chosen.frequency[tests[null].p_family <= 0.05]
     return MatrixSpectrum(
         rows=len(table), channels=table.shape[1], basis=chosen.name, convention=chosen.convention, null=null, draws=draws,

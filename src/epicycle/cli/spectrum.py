@@ -18,8 +18,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--basis", choices=("additive", "multiplicative", "auto"), default="additive", help="waves to use"
     )
-    parser.add_argument("--null", choices=("permuted", "within decades", "ramp", "white noise"), default="permuted",
+    parser.add_argument("--null", choices=("permuted", "within decades", "ramp", "token frequency", "white noise"), default="permuted",
                         help="null that p-values and key frequencies refer to; all are in --json")  # fmt: skip
+    parser.add_argument("--token-frequency", metavar="NAME",
+                        help="array of the same file with how often each number occurs; adds the null 'token frequency'")  # fmt: skip
     parser.add_argument("--detrend", action="store_true", help="remove each channel's straight line first")
     parser.add_argument("--draws", type=int, default=999, help="null tables")
     parser.add_argument("--plot", metavar="FILE.svg", help="draw the spectrum against the null")
@@ -39,7 +41,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError(f"got --rows {options.rows!r}; expected two numbers with a colon. Try --rows 0:100.")
         rows = (int(start), int(stop))
     array = load_array(options.file, options.key)
-    found = matrix_spectrum(array, axis=options.axis, rows=rows, basis=options.basis, null=options.null,
+    counts = load_array(options.file, options.token_frequency) if options.token_frequency else None
+    found = matrix_spectrum(array, frequency=counts, axis=options.axis, rows=rows, basis=options.basis, null=options.null,
                             detrend=options.detrend, draws=options.draws)  # fmt: skip
     if options.plot:
         from pathlib import Path

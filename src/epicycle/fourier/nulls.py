@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from epicycle.axes import Table
+from epicycle.errors import DataError
 from epicycle.fourier.bases import Basis
 
 NullDraw = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -34,11 +35,16 @@ def white_noise(table: Table, generator: np.random.Generator) -> Table:
     return generator.standard_normal(table.shape)
 
 
+def _kept_fit(table: Table, covariate: Float[np.ndarray, " p"], generator: np.random.Generator) -> Table:
+    """The part of each channel that is linear in the covariate, plus the residuals in random order."""
+    x = covariate - covariate.mean()
+    fit = np.outer(x, x @ table / (x @ x)) + table.mean(0)
+    return fit + (table - fit)[generator.permutation(len(table))]
+
+
 def ramp(table: Table, generator: np.random.Generator) -> Table:
-    """The table's own best straight line per channel plus its residuals in random order: a trend and nothing else."""
-    n = np.arange(len(table)) - (len(table) - 1) / 2
-    line = np.outer(n, n @ table / (n @ n)) + table.mean(0)
-    return line + (table - line)[generator.permutation(len(table))]
+    """Each channel's own best straight line plus its residuals in random order: a trend and nothing else."""
+    return _kept_fit(table, np.arange(len(table), dtype=float), generator)
 
 
 NULLS: dict[str, NullDraw] = {
@@ -47,7 +53,26 @@ NULLS: dict[str, NullDraw] = {
     "ramp": ramp,
     "white noise": white_noise,
 }
-"""Name -> how one draw is made."""
+"""Name -> how one draw is made. `token_frequency` makes one more where the counts of the numbers are known."""
+
+
+def token_frequency(frequency: Float[np.ndarray, " p"]) -> NullDraw:
+    """A null that keeps what is linear in log frequency: spikes that come from how often numbers occur are no news.
+
+    Args:
+        frequency: Occurrences of each number, non-negative, not all equal.
+
+    Raises:
+        DataError: Negative, not finite, or all equal.
+    """
+    counts = np.asarray(frequency, np.float64).reshape(-1)
+    if not (np.isfinite(counts).all() and (counts >= 0).all() and np.ptp(counts) > 0):
+        raise DataError(
+            f"got token frequencies between {counts.min():g} and {counts.max():g}; expected finite counts of zero or "
+            "more that are not all equal. Mend them."
+        )
+    covariate = np.log(counts + 1)
+    return lambda table, generator: _kept_fit(table, covariate, generator)
 
 
 def frequency_table(frequency: Float[np.ndarray, " p"], width: int) -> Table:
@@ -92,15 +117,18 @@ def _shares(table: np.ndarray, basis: Basis) -> np.ndarray:
     return power / power.sum()
 
 
-def null_test(table: Table, basis: Basis, null: str, draws: int = 999, seed: int = 0) -> NullTest:
+def null_test(
+    table: Table, basis: Basis, null: str, draws: int = 999, seed: int = 0, draw: NullDraw | None = None
+) -> NullTest:
     """Compare the share of power at each frequency with that of `draws` null tables.
 
     Args:
         table: One row per number, finite, not constant.
         basis: From `fourier.bases`.
-        null: A key of NULLS.
+        null: A key of NULLS, or the name of `draw`.
         draws: Number B of null tables; the smallest possible p is 1/(B+1).
         seed: Seed of the draws.
+        draw: How a null table is made, if it is not in NULLS.
 
     Returns:
         p-values per frequency, alone and family-wise.
@@ -116,8 +144,9 @@ def null_test(table: Table, basis: Basis, null: str, draws: int = 999, seed: int
         u, s, _ = np.linalg.svd(flat, full_matrices=False)
         flat = u * s
     measured = _shares(flat, basis)
+    make = draw or NULLS[null]
     generator = np.random.default_rng(seed)
-    drawn = np.stack([_shares(NULLS[null](flat, generator), basis) for _ in range(draws)])
+    drawn = np.stack([_shares(make(flat, generator), basis) for _ in range(draws)])
     larger = (drawn >= measured * (1 - 1e-12)).sum(0)
     mean, spread = drawn.mean(0), np.maximum(drawn.std(0), 1e-300)
     top = ((drawn - mean) / spread).max(1)
