@@ -24,8 +24,14 @@ lint: setup
 	$(BIN)/codespell src tests docs bench README.md CHANGELOG.md CONTRIBUTING.md
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: setup
-	$(BIN)/python bench/bench.py --json bench/last.json
+# The bars, then peers from the package index in an environment of their own.
+bench: setup .venv-peers/.ready
+	$(BIN)/python bench/bench.py --json bench/last.json --peers .venv-peers/bin/python
+
+.venv-peers/.ready: bench/peers.py
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check 'torch>=2.8,<2.14' 'transformer-lens==4.3.0' 'modelbatch==0.1.0'
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist

@@ -118,6 +118,7 @@ def step_rows(threads: int, rounds: int) -> list[dict]:
     ratio = median["plain"] / median["exact"]
     row("exact step vs plain loop, times faster", ratio, ">= 8", ratio >= 8,
         f"{1e3 * median['exact']:.2f} ms against {1e3 * median['plain']:.1f} ms, {threads} threads")  # fmt: skip
+    found[-1]["seconds"] = median["exact"]
     floor = median["exact"] / median["products"]
     row("exact step vs three products of torch", floor, "<= 2.0", floor <= 2,
         f"the products alone: {1e3 * median['products']:.2f} ms; below 1 where our products beat torch's BLAS")  # fmt: skip
@@ -173,6 +174,16 @@ def command_rows(threads: int, quick: bool) -> list[dict]:
     return found
 
 
+def peer_rows(interpreter: str, threads: int, own_seconds: float) -> list[dict]:
+    """The same task in other packages, as times our step; printed by bench/peers.py itself."""
+    script = str(Path(__file__).with_name("peers.py"))
+    command = [interpreter, script, repr(own_seconds), "--threads", str(threads)]
+    lines = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip().split("\n")
+    print("\n".join(lines[:-1]))
+    return [{"what": f"step of {r['peer']} {r['version']}, times ours", "value": r["times_slower"], "bar": "", "passed": None}
+            for r in json.loads(lines[-1])]  # fmt: skip
+
+
 def main() -> int:
     """Measure, print, write; exit code 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -180,11 +191,14 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=min(cores, 2))
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--quick", action="store_true", help="leave out the demo")
+    parser.add_argument("--peers", metavar="PYTHON", help="interpreter that has the peers installed")
     options = parser.parse_args()
     rows = command_rows(options.threads, options.quick) + step_rows(options.threads, 5 if options.quick else 15)
     for row in rows:
         mark = {True: "ok", False: "MISSED", None: ""}[row["passed"]]
         print(f"{row['what']:<58} {row['value']:>12.4g}  {row['bar']:<9} {mark:<7} {row.get('note', '')}")
+    if options.peers:
+        rows += peer_rows(options.peers, options.threads, next(r["seconds"] for r in rows if "seconds" in r))
     if options.json:
         Path(options.json).write_text(json.dumps({"threads": options.threads, "rows": rows}, indent=1) + "\n")
     return int(any(row["passed"] is False for row in rows))
