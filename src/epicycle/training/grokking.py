@@ -49,6 +49,11 @@ def milestones(history: Sequence[dict[str, Any]], threshold: float = 0.99) -> Mi
     return Milestones(memorised, first, sustained, stable, outcome)
 
 
+def streak(history: Sequence[dict[str, Any]], threshold: float) -> int:
+    """Number of evaluations up to the last that all reached the threshold."""
+    return next((i for i, h in enumerate(reversed(history)) if h["test_accuracy"] < threshold), len(history))
+
+
 def has_held(history: Sequence[dict[str, Any]], threshold: float, evaluations: int) -> bool:
     """True if the last `evaluations` evaluations all reached the threshold (never for 0)."""
-    return 0 < evaluations <= len(history) and all(h["test_accuracy"] >= threshold for h in history[-evaluations:])
+    return 0 < evaluations <= streak(history, threshold)

@@ -15,9 +15,9 @@ from torch import Tensor
 from epicycle.runs.directory import Run, create_run
 from epicycle.runs.provenance import provenance
 from epicycle.tasks.modular import Task, modular_task
-from epicycle.training.config import RunConfig, to_dict
+from epicycle.training.config import RunConfig, ScheduleConfig, to_dict
 from epicycle.training.engine import chosen_device, make_engine
-from epicycle.training.grokking import Milestones, has_held, milestones
+from epicycle.training.grokking import Milestones, has_held, milestones, streak
 
 Weights = dict[str, Tensor]
 
@@ -154,7 +154,7 @@ def _train(configs: list[RunConfig], tasks: list[Task], runs: list[Run], device:
                     _finish(run, found, step, spent + time.perf_counter() - began, measuring, histories[i])
             shown = [history[-1] for history in histories]
             elapsed = time.perf_counter() - began
-            progress([run.id for run in runs], step, schedule.max_steps, shown,
+            progress([run.id for run in runs], step, _last_step(histories, schedule, step), shown,
                      (step - first_step) / elapsed if elapsed else 0.0)  # fmt: skip
             if all(done):
                 return
@@ -162,7 +162,16 @@ def _train(configs: list[RunConfig], tasks: list[Task], runs: list[Run], device:
         engine.train(count)
 
 
-def _superseded(run: Run, schedule: Any, step: int) -> tuple[int, ...]:
+def _last_step(histories: list[list[dict[str, Any]]], schedule: ScheduleConfig, step: int) -> int:
+    """The step at which training ends at the latest, or, while every run holds its grok, ends if they go on to."""
+    held = min(streak(history, schedule.grok_accuracy) for history in histories)
+    if not held or not schedule.hold_evaluations:
+        return schedule.max_steps
+    missing = max(schedule.hold_evaluations - held, 0)
+    return min(step + missing * schedule.evaluate_every, schedule.max_steps)
+
+
+def _superseded(run: Run, schedule: ScheduleConfig, step: int) -> tuple[int, ...]:
     """Resume checkpoints that are no longer needed: all but the newest of those that are not kept for ever."""
     old = [s for s in run.checkpoint_steps() if s < step and not schedule.is_kept(s)]
     return tuple(old[:-1])
