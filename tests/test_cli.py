@@ -34,6 +34,7 @@ def test_importing_the_package_loads_no_framework_and_this_can_fail():
 def test_every_public_name_resolves():
     import epicycle
 
+    assert epicycle.__all__ == sorted(epicycle._WHERE)
     for name in epicycle.__all__:
         assert getattr(epicycle, name).__doc__
 

@@ -71,6 +71,15 @@ class Result:
                    {"kind": type(self).__name__, "schema": self.schema, "values": values})  # fmt: skip
 
     @classmethod
+    def is_current(cls, directory: Path | str) -> bool:
+        """True if a result of this kind and schema is saved there."""
+        file = Path(directory) / "result.json"
+        if not file.exists():
+            return False
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return (stored.get("kind"), stored.get("schema")) == (cls.__name__, cls.schema)
+
+    @classmethod
     def load(cls, directory: Path | str) -> Self:
         """Read what `save` wrote.
 
@@ -87,6 +96,10 @@ class Result:
         stored = json.loads(file.read_text(encoding="utf-8"))
         if stored.get("kind") != cls.__name__:
             raise DataError(f"got a {stored.get('kind')} in {directory}; expected a {cls.__name__}. Load it as that.")
+        if stored["schema"] < cls.schema:
+            raise DataError(
+                f"got schema {stored['schema']} in {directory}; this epicycle writes {cls.schema}. Run the analysis again."
+            )
         if stored["schema"] > cls.schema:
             raise DataError(f"got schema {stored['schema']} in {directory}; this epicycle reads up to {cls.schema}. "
                             "Upgrade epicycle.")  # fmt: skip

@@ -43,7 +43,7 @@ class Circuit(Result):
     attention or the MLP compute it.
     """
 
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     formula: str
     modulus: int
     step: int
@@ -172,6 +172,8 @@ class Trajectory(Result):
     plane of the answer and the basis of the final circuit. For the sites W_E and W_L, `spectra` (steps, k) is the share of
     power at each frequency and `circles` (steps, keys, p, 2) each number's place on the circle of each key frequency.
     """
+
+    schema: ClassVar[int] = 2
 
     formula: str
     basis: str

@@ -50,20 +50,16 @@ def analyse_run(run: Run, *, again: bool = False) -> Grok:
         return Grok(run, (), ())
     circuits, paths = [], []
     for index in range(task.num_tasks):
-        place = _place(run, "circuit", index)
-        if (
-            not again
-            and (place / "result.json").exists()
-            and (_place(run, "trajectory", index) / "result.json").exists()
-        ):
+        place, path_place = _place(run, "circuit", index), _place(run, "trajectory", index)
+        if not again and Circuit.is_current(place) and Trajectory.is_current(path_place):
             circuits.append(Circuit.load(place))
-            paths.append(Trajectory.load(_place(run, "trajectory", index)))
+            paths.append(Trajectory.load(path_place))
             continue
         steps = run.checkpoint_steps()
         circuit = analyse(task, config, run.weights(steps[-1]), steps[-1], index=index)
         path = trajectory(task, config, {step: run.weights(step) for step in steps}, circuit)
         circuit.save(place)
-        path.save(_place(run, "trajectory", index))
+        path.save(path_place)
         circuits.append(circuit)
         paths.append(path)
     return Grok(run, tuple(circuits), tuple(paths))
