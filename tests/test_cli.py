@@ -63,6 +63,11 @@ def _refused(capsys, *arguments):
             ["a+b", "--measure-every", "150"],
             "got measure_every 150 with evaluate_every 100; expected a multiple. Try 200.",
         ),
+        (["a+b", "--learning-rate", "inf"], "expected finite numbers. Mend the one that is not."),
+        (["a+b", "--seed", "99999999999999999999"], "expected an integer from 0 to 2^63 - 1. Try 0."),
+        (["a+b", "--split-seed", "-1"], "got split seed -1; expected an integer from 0"),
+        (["a+b", "--num-heads", "64"], "got 64 heads; expected at most 32. Choose fewer."),
+        (["-a+x"], "got the variable 'x'; expected a, b or c. Rename it.\n  -a+x\n     ^"),
         (["a+b", "--max-steps", "0"], "got max_steps 0; expected at least 1."),
     ],
 )
@@ -168,3 +173,33 @@ def test_selftest_doctor_cite(capsys, monkeypatch):
     assert main(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["packages"]["torch"]
     assert main(["cite"]) == 0 and "2402.16726" in capsys.readouterr().err
+
+
+def test_formulas_may_begin_with_a_minus(capsys, tmp_path):
+    assert main(["grok", "-a*b", *FAST, "--out", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (
+        found["runs"][0]["circuits"][0]["formula"] == "-(a*b)" or "-a*b" in found["runs"][0]["circuits"][0]["formula"]
+    )
+
+
+def test_mixtures_report_every_formula(capsys, tmp_path):
+    assert main(["grok", "a+b", "a*b", *FAST, "--num-heads", "32", "--out", str(tmp_path), "--json"]) == 0
+    said = capsys.readouterr()
+    circuits = json.loads(said.out)["runs"][0]["circuits"]
+    assert [c["formula"] for c in circuits] == ["a + b", "a*b"]
+    assert all(f"for {c['formula']}" in said.err or f"to {c['formula']}" in said.err for c in circuits)
+
+
+def test_spectrum_refuses_what_has_no_spectrum(capsys, tmp_path):
+    np.save(tmp_path / "line.npy", np.arange(50.0)[:, None])
+    np.save(tmp_path / "empty.npy", np.ones((0, 4)))
+    np.save(tmp_path / "huge.npy", np.random.default_rng(0).standard_normal((50, 3)) * 1e200)
+    assert "that are a straight line to rounding" in _refused(
+        capsys, "spectrum", str(tmp_path / "line.npy"), "--detrend"
+    )
+    assert "got an empty array of shape (0, 4)" in _refused(capsys, "spectrum", str(tmp_path / "empty.npy"))
+    assert "holds one array without a name" in _refused(capsys, "spectrum", str(tmp_path / "huge.npy"), "--key", "x")
+    assert main(["spectrum", str(tmp_path / "huge.npy"), "--json", "--draws", "99"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ffd"] > 0.3 and len(found["key_frequencies"]) < 5

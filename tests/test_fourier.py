@@ -101,8 +101,8 @@ def test_answer_plane_is_the_sum_plane_for_addition():
     basis, a = bases.additive(13), np.arange(13)
     labels = (a[:, None] + a) % 13
     logits = np.random.default_rng(0).standard_normal((13, 13, 13))
-    answer, _ = planes.plane_power(logits, labels, basis, "answer")
-    total, _ = planes.plane_power(logits, labels, basis, "sum")
+    answer = planes.plane_power(logits, labels, basis, "answer").power
+    total = planes.plane_power(logits, labels, basis, "sum").power
     np.testing.assert_allclose(answer, total, rtol=1e-9)
 
 

@@ -48,7 +48,7 @@ def test_page_is_self_contained(runs):
 
 def test_page_says_what_was_found_and_what_would_make_it_wrong(runs):
     text = (runs["sum"].run.path / "report.html").read_text()
-    for needle in ("did not learn a + b modulo 11", "What would make this wrong", "guessing", "worst control", "white noise",
+    for needle in ("did not learn a + b modulo 11", "What would make this wrong", "commonest answer", "White noise",
                    "epicycle grok &#39;a + b&#39; --modulus 11", "arXiv:2402.16726", "Read with care"):  # fmt: skip
         assert needle in text, needle
     assert text.count("<svg") >= 5

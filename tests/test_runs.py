@@ -20,7 +20,10 @@ from epicycle.training.loop import train_run
 
 def _same(first, second):
     """Histories without wall times, and the bits of the last checkpoint."""
-    strip = lambda run: [{k: v for k, v in line.items() if k != "seconds"} for line in run.history()]  # noqa: E731
+
+    def strip(run):
+        return [{k: v for k, v in line.items() if k not in ("seconds", "measuring_seconds")} for line in run.history()]
+
     assert strip(first) == strip(second)
     last = first.checkpoint_steps()[-1]
     one, two = first.load_checkpoint(last), second.load_checkpoint(last)
@@ -162,7 +165,7 @@ def test_directory_of_another_configuration_is_refused(tiny, tmp_path):
     ("content", "message"),
     [(None, "which has no run.json; expected a run directory"), ("{", "cannot be read as JSON"),
      ("[]", "lacks the fields of a run record"),
-     ('{"config": 1, "checkpoints": {}, "format": 99}', "format 99; this epicycle reads up to 1. Upgrade epicycle")],
+     ('{"config": {"resolved": 1, "sha256": 1}, "checkpoints": {}, "format": 99}', "format 99; this epicycle reads up to 1. Upgrade epicycle")],
 )  # fmt: skip
 def test_what_is_no_run_is_refused(tmp_path, content, message):
     if content is not None:
@@ -247,3 +250,61 @@ def test_stops_once_test_accuracy_has_held(tmp_path):
     history = run.history()
     assert run.record()["outcome"] == "grokked" and run.record()["steps"]["trained"] < 5000
     assert all(line["test_accuracy"] >= 0.99 for line in history[-3:]) and history[-4]["test_accuracy"] < 0.99
+
+
+@pytest.mark.parametrize("hold", [0, 3])
+def test_killed_between_the_last_checkpoint_and_the_end(tmp_path, hold):
+    from epicycle.tasks.modular import TaskConfig
+    from epicycle.training.config import ScheduleConfig, furuta2024
+
+    schedule = ScheduleConfig(max_steps=600, evaluate_every=50, measure_every=1000, hold_evaluations=hold)
+    config = furuta2024(TaskConfig(formulas=("a+0b",), modulus=11, train_fraction=0.5), schedule)
+    whole = train_run(config, tmp_path / "whole", device="cpu")
+    cut = train_run(config, tmp_path / "cut", device="cpu")
+    late = ("outcome", "steps", "final", "seconds", "measuring_seconds")
+    write_json(cut.path / "run.json", {k: v for k, v in cut.record().items() if k not in late} | {"status": "training"})
+    again = train_run(config, tmp_path / "cut", device="cpu")
+    assert again.record()["steps"] == whole.record()["steps"]
+    _same(whole, again)
+
+
+@pytest.mark.parametrize("harm", ["checkpoint", "history"])
+def test_a_damaged_finished_run_is_mended_by_the_same_command(tiny, tmp_path, harm):
+    whole = train_run(tiny(), tmp_path / "whole", device="cpu")
+    run = train_run(tiny(), tmp_path / "harmed", device="cpu")
+    if harm == "checkpoint":
+        with (run.path / "checkpoints" / checkpoint_name(300)).open("ab") as file:
+            file.write(b"x")
+    else:
+        (run.path / "history.jsonl").write_bytes(b"\xff\xfe")
+    _same(whole, train_run(tiny(), tmp_path / "harmed", device="cpu"))
+
+
+def test_a_run_that_diverges_ends_and_says_so(tiny, tmp_path):
+    import dataclasses
+
+    from epicycle.analysis.grok import analyse_run
+    from epicycle.report.grok import finding
+
+    config = tiny(steps=1000)
+    config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, learning_rate=1e30))
+    run = train_run(config, tmp_path, device="cpu")
+    assert run.record()["outcome"] == "diverged" and run.record()["steps"]["trained"] < 1000
+    assert "diverged at step" in finding(analyse_run(run))[0]
+
+
+def test_resuming_with_other_threads_is_said_and_recorded(tiny, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(runs, step, *_):
+        if step == 250:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_run(tiny(), tmp_path, device="cpu", progress=stop)
+    said = []
+    run = train_run(tiny(), tmp_path, device="cpu", threads=2, warn=said.append)
+    assert "its end is not bit-identical to an undisturbed one" in said[0]
+    [resumed] = run.record()["resumed"]
+    assert resumed["provenance"]["threads"] == 2 and run.record()["provenance"]["threads"] == 1

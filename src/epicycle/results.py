@@ -25,7 +25,8 @@ class Result:
 
     schema: ClassVar[int] = 1
 
-    def _split(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Everything that is not an array, and all arrays (those of a dict under `field:key`)."""
         values, arrays = {}, {}
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
@@ -60,23 +61,26 @@ class Result:
 
     def summary(self) -> dict[str, Any]:
         """Every field that is a single number, text or truth value."""
-        values, _ = self._split()
+        values, _ = self.parts()
         return {k: v for k, v in values.items() if v is None or isinstance(v, bool | int | float | str)}
 
     def save(self, directory: Path | str) -> None:
         """Write result.json and arrays.safetensors, each atomically; the directory is made if it does not exist."""
-        values, arrays = self._split()
+        values, arrays = self.parts()
         save_arrays(Path(directory) / "arrays.safetensors", arrays)
         write_json(Path(directory) / "result.json",
                    {"kind": type(self).__name__, "schema": self.schema, "values": values})  # fmt: skip
 
     @classmethod
     def is_current(cls, directory: Path | str) -> bool:
-        """True if a result of this kind and schema is saved there."""
+        """True if a result of this kind and schema is saved there, whole."""
         file = Path(directory) / "result.json"
-        if not file.exists():
+        if not file.exists() or not (Path(directory) / "arrays.safetensors").exists():
             return False
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            return False
         return (stored.get("kind"), stored.get("schema")) == (cls.__name__, cls.schema)
 
     @classmethod

@@ -13,6 +13,7 @@ from epicycle.fourier.nulls import null_test
 from epicycle.fourier.planes import (
     Plane,
     explained_by_frequency,
+    explained_overall,
     key_frequencies,
     leading_frequencies,
     plane_losses,
@@ -36,8 +37,8 @@ class Circuit(Result):
     Keys of the dict fields begin with the name of a basis. `norms` holds, for W_E and W_L, the frequency, the cosine
     norm and the sine norm; `p_values` the p-value of each frequency's share against permuted numbers, alone (`single`)
     and family-wise (`family`). `basis` is the one in which the logits' answer plane is most unequal (Gini).
-    `key_frequencies` are those that hold more than twice the uniform share of the answer plane there; `neuron_keys`
-    those that own neurons. `losses[basis][plane]` are `fourier.planes.PlaneLosses`.
+    `key_frequencies` are those that lead the answer plane there (`planes.leading_frequencies`); `neuron_keys` those that
+    own neurons. `losses[basis][plane]` are `fourier.planes.PlaneLosses`.
 
     A key frequency is shown to be used by `excluded` against `control`, not by the spectrum. Nothing here says how
     attention or the MLP compute it.
@@ -135,9 +136,8 @@ def analyse(
             )
         spectrum = spectrum_2d(neurons, basis)
         shares, total = explained_by_frequency(spectrum, basis)
-        alive = total > 1e-12 * total.max()
         found["neuron_share"][name], found["neuron_frequency"][name] = shares.max(0), basis.frequency[shares.argmax(0)]
-        found["neurons_explained"][name] = float(np.average(shares.max(0)[alive], weights=total[alive]))
+        found["neurons_explained"][name] = explained_overall(shares, total)
         found["neuron_keys"][name] = key_frequencies(shares, basis).tolist()
         found["neuron_heat_map"][name] = heat_map(spectrum)
         found["logit_heat_map"][name] = heat_map(spectrum_2d(logits, basis))
@@ -145,10 +145,10 @@ def analyse(
             for axis, operand in enumerate("ab"):
                 here = axis_norms(found[f"{site}_heat_map"][name], basis, axis)
                 found["measures"][name][f"{site}s.{operand}"] = measures(here)
-        power, everything = plane_power(logits, labels, basis, "answer")
-        found["answer_power"][name] = power
-        found["answer_share"][name] = float(power.sum() / everything) if everything > 0 else float("nan")
-        unevenness[name], leading[name] = gini(power), leading_frequencies(power, basis)
+        power = plane_power(logits, labels, basis, "answer")
+        found["answer_power"][name] = power.power
+        found["answer_share"][name] = power.share
+        unevenness[name], leading[name] = gini(power.power), leading_frequencies(power, basis)
         found["losses"][name] = {
             plane: plane_losses(logits, labels, train, basis, leading[name], plane, controls)._asdict()
             for plane in PLANES

@@ -14,7 +14,10 @@ from epicycle.training.loop import Progress, train_runs
 
 
 class Grok(NamedTuple):
-    """A finished run with what was found in it, one circuit and trajectory per formula (none for three operands)."""
+    """A finished run with what was found in it, one circuit and trajectory per formula.
+
+    There are none for three operands, or if training diverged.
+    """
 
     run: Run
     circuits: tuple[Circuit, ...]
@@ -44,9 +47,13 @@ def analyse_run(run: Run, *, again: bool = False) -> Grok:
     if record["status"] != "finished":
         raise RunError(f"got run {run.id}, whose training has not ended ({record['status']}); expected a finished run. "
                        "Run the same training command again.")  # fmt: skip
+    if not run.history():
+        raise RunError(
+            f"got run {run.id} without its history; expected history.jsonl. Run the same training command again."
+        )
     config = config_of(run)
     task = modular_task(config.task)
-    if task.operands.shape[1] != 2:
+    if task.operands.shape[1] != 2 or record["outcome"] == "diverged":
         return Grok(run, (), ())
     circuits, paths = [], []
     for index in range(task.num_tasks):

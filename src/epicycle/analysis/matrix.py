@@ -36,6 +36,9 @@ def load_array(path: Path | str, key: str | None = None) -> np.ndarray:
                         f"{', '.join(SUFFIXES)}. Save the matrix with numpy.save.")  # fmt: skip
     try:
         if file.suffix == ".npy":
+            if key is not None:
+                raise DataError(f"got key {key!r} for {file.name}, which holds one array without a name; expected none. "
+                                "Leave it out, or save both arrays in one .npz.")  # fmt: skip
             return _numeric(np.load(file, allow_pickle=False), file.name)
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
@@ -103,6 +106,8 @@ def number_table(array: np.ndarray, axis: int = 0, rows: tuple[int, int] | None 
             raise DataError(f"got rows {start}:{stop} of {len(table)}; expected a range inside 0:{len(table)}. "
                             "Choose another --rows.")  # fmt: skip
         table = table[start:stop]
+    if table.size == 0:
+        raise DataError(f"got an empty array of shape {array.shape}; expected numbers. Choose another array.")
     table = table.reshape(len(table), -1)
     if len(table) < 4:
         raise DataError(f"got a table of {len(table)} row{'s' * (len(table) != 1)}; a spectrum with a null needs at least "
@@ -246,7 +251,14 @@ def matrix_spectrum(
         raise DataError(
             f"got {len(counts)} token frequencies for {len(table)} numbers; expected one each. Give as many as rows."
         )
-    table = detrended(table) if detrend else table - table.mean(0)
+    table = table / np.abs(table).max()
+    whole = table - table.mean(0)
+    table = detrended(table) if detrend else whole
+    if np.linalg.norm(table) < 1e-9 * np.linalg.norm(whole):
+        raise DataError(
+            f"got a table of {len(table)} rows that are a straight line to rounding; nothing is left without its trend. "
+            "Leave out --detrend."
+        )
     chosen = choose_basis(table, basis)
     norms = fourier_norms(table, chosen)
     tests = {name: null_test(table, chosen, name, draws, seed, make) for name, make in makers.items()}

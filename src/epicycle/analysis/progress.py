@@ -9,8 +9,8 @@ import numpy as np
 
 from epicycle.fourier.bases import BASES, Basis
 from epicycle.fourier.measures import measures
-from epicycle.fourier.planes import explained_by_frequency, leading_frequencies, plane_power
-from epicycle.fourier.spectra import FourierNorms, fourier_norms, heat_map, spectrum_2d
+from epicycle.fourier.planes import explained_by_frequency, explained_overall, leading_frequencies, plane_power
+from epicycle.fourier.spectra import FourierNorms, fourier_norms, heat_map, norms_of_rows, spectrum_2d
 from epicycle.models.plain import Weights
 from epicycle.models.sites import embedding, grids, neuron_logit_map
 from epicycle.numbers.residues import is_prime
@@ -44,12 +44,9 @@ def pair_grid(task: Task, config: RunConfig, index: int = 0) -> tuple[np.ndarray
     return np.stack(columns, 1), labels, train
 
 
-def axis_norms(grid_norms: np.ndarray, basis: Basis, axis: int) -> FourierNorms:
-    """Norms along one operand of a two-dimensional spectrum, everything else pooled."""
-    norms = np.sqrt((grid_norms**2).sum(1 - axis))
-    sine = np.where(basis.sine >= 0, norms[basis.sine], np.nan)
-    other = float(np.linalg.norm(norms[list(basis.other)])) if basis.other else 0.0
-    return FourierNorms(basis.frequency, basis.period, norms[basis.cosine], sine, float(norms[basis.constant]), other)
+def axis_norms(pooled: np.ndarray, basis: Basis, axis: int) -> FourierNorms:
+    """Norms along one operand (axis 0: a, 1: b) of a heat map (f, f), the other operand and all channels pooled."""
+    return norms_of_rows(np.sqrt((pooled**2).sum(1 - axis)), basis)
 
 
 def measure_weights(task: Task, config: RunConfig, weights: Weights) -> dict[str, Any]:
@@ -67,9 +64,17 @@ def measure_weights(task: Task, config: RunConfig, weights: Weights) -> dict[str
 
 
 def measure_activations(task: Task, config: RunConfig, weights: Weights) -> dict[str, Any]:
-    """The same scalars for logits and neurons along both operands, and how much single frequencies explain."""
+    """The same scalars for logits and neurons along both operands, and how much single frequencies explain.
+
+    One dict per basis; for a mixture one such dict per formula.
+    """
+    found = {rule.text: _measure_formula(task, config, weights, i) for i, rule in enumerate(task.rules)}
+    return found if task.num_tasks > 1 else next(iter(found.values()))
+
+
+def _measure_formula(task: Task, config: RunConfig, weights: Weights, index: int) -> dict[str, Any]:
     p = task.config.modulus
-    tokens, labels, _ = pair_grid(task, config)
+    tokens, labels, _ = pair_grid(task, config, index)
     logits, neurons = grids(weights, tokens, p)
     found: dict[str, Any] = {}
     for basis in bases_of(p):
@@ -79,10 +84,9 @@ def measure_activations(task: Task, config: RunConfig, weights: Weights) -> dict
             pooled = heat_map(spectrum)
             for axis, operand in enumerate("ab"):
                 here[f"{site}.{operand}"] = measures(axis_norms(pooled, basis, axis))
-        shares, _ = explained_by_frequency(spectra["neurons"], basis)
-        here["neurons_explained"] = float(shares.max(0).mean())
-        power, total = plane_power(logits, labels, basis, "answer")
-        here["answer_share"] = float(power.sum() / total) if total > 0 else float("nan")
+        here["neurons_explained"] = explained_overall(*explained_by_frequency(spectra["neurons"], basis))
+        power = plane_power(logits, labels, basis, "answer")
+        here["answer_share"] = power.share
         here["leading_frequencies"] = leading_frequencies(power, basis).tolist()
         found[basis.name] = here
     return found

@@ -185,6 +185,26 @@ def _labels(p: int, rule: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.
     return rule(a[:, None], a[None, :]) % p
 
 
+def _leaders(logits: np.ndarray, labels: np.ndarray, basis: bases.Basis) -> list[int]:
+    return planes.leading_frequencies(planes.plane_power(logits, labels, basis, "answer"), basis).tolist()
+
+
+def leaders() -> Iterator[Check]:
+    """Key frequencies of exact adders, few and many, at small and large moduli; none for noise or a flat spectrum."""
+    for p, keys in ((5, (1,)), (7, (1, 2)), (11, (1, 2, 4)), (13, (1, 2, 5)), (53, tuple(range(2, 27, 2)))):
+        labels, logits = _labels(p, lambda a, b: a + b), oracles.adder_logits(p, keys)
+        found = _leaders(logits, labels, bases.additive(p))
+        yield Check(
+            f"exact adder, p = {p}, {len(keys)} keys", "leading frequencies found", 1.0, float(found == list(keys)), 0
+        )
+    labels, every = _labels(29, lambda a, b: a + b), oracles.adder_logits(29, tuple(range(1, 15)))
+    yield Check(
+        "exact adder, all frequencies", "leading frequencies", 0.0, len(_leaders(every, labels, bases.additive(29))), 0
+    )
+    noise = np.random.default_rng(8).standard_normal((29, 29, 29))
+    yield Check("white-noise logits", "leading frequencies", 0.0, len(_leaders(noise, labels, bases.additive(29))), 0)
+
+
 def exact_adder() -> Iterator[Check]:
     """Quadratic adder: logits, losses with and without its frequencies, all in closed form."""
     p, keys = 29, (3, 5, 11)
@@ -209,10 +229,10 @@ def exact_adder() -> Iterator[Check]:
         yield Check(f"exact adder, plane of the {plane}", "loss without k = 3", without, found.excluded_each[0], 1e-10)
     wrong = planes.plane_losses(logits, labels, train, basis, np.array(keys), "difference")
     yield Check("exact adder, plane of the difference", "restricted loss, ln p", math.log(p), wrong.restricted, 1e-10)
-    power, total = planes.plane_power(logits, labels, basis, "answer")
+    share = planes.plane_power(logits, labels, basis, "answer").share
     yield Check("exact adder", "leading frequencies found", 1.0,
-                float(planes.leading_frequencies(power, basis).tolist() == list(keys)), 0)  # fmt: skip
-    yield Check("exact adder", "share of variance in the answer plane", 1.0, power.sum() / total, 1e-12)
+                float(_leaders(logits, labels, basis) == list(keys)), 0)  # fmt: skip
+    yield Check("exact adder", "share of variance in the answer plane", 1.0, share, 1e-12)
     every = tuple(range(1, 15))
     yield Check("exact adder, all frequencies", "loss, ln(1 + (p-1) exp(-p/2))", math.log1p(28 * math.exp(-29 / 2)),
                 planes.cross_entropy((oracles.adder_logits(p, every) / 4.5)[train], labels[train]), 1e-12)  # fmt: skip
@@ -228,9 +248,8 @@ def exact_multiplier() -> Iterator[Check]:
     labels, train = _labels(p, lambda a, b: a * b), np.ones((p, p), bool)
     logits, basis = oracles.multiplier_logits(p, keys), bases.multiplicative(p)
     yield Check("exact multiplier", "accuracy", 1.0, float((logits.argmax(2) == labels).mean()), 0)
-    power, _ = planes.plane_power(logits, labels, basis, "answer")
     yield Check("exact multiplier", "leading frequencies found", 1.0,
-                float(planes.leading_frequencies(power, basis).tolist() == list(keys)), 0)  # fmt: skip
+                float(_leaders(logits, labels, basis) == list(keys)), 0)  # fmt: skip
     found = planes.plane_losses(logits, labels, train, basis, np.array(keys), "sum")
     yield Check(
         "exact multiplier, plane of the sum of logarithms",
@@ -240,8 +259,7 @@ def exact_multiplier() -> Iterator[Check]:
         1e-9,
     )
     yield Check("exact multiplier", "additive leading frequencies", 0.0,
-                float(len(planes.leading_frequencies(planes.plane_power(logits, labels, bases.additive(p), "answer")[0],
-                                                     bases.additive(p)))), 0)  # fmt: skip
+                float(len(_leaders(logits, labels, bases.additive(p)))), 0)  # fmt: skip
 
 
 def transformer() -> Iterator[Check]:
@@ -431,7 +449,7 @@ def logarithms() -> Iterator[Check]:
 ORACLES: dict[str, Callable[[], Iterator[Check]]] = {
     oracle.__name__: oracle
     for oracle in (
-        parseval, planted_frequencies, white_noise, characters, parity, logarithms, exact_adder, exact_multiplier,
+        parseval, planted_frequencies, white_noise, characters, parity, logarithms, leaders, exact_adder, exact_multiplier,
         neurons, transformer, band_cuts, null_levels, loss_forms, step, milestone_times,
     )
 }  # fmt: skip

@@ -17,9 +17,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     keys = list(REFERENCES)
     if options.run:
-        from epicycle.runs.directory import open_run
+        from epicycle.runs.directory import find_run
 
-        keys = references(open_run(options.run).record()["config"]["resolved"]["recipe"])
+        keys = references(find_run(options.run, options.out).record()["config"]["resolved"]["recipe"])
     if not options.json:
         from epicycle.cli.main import say
 

@@ -14,7 +14,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("formulas", nargs="+", metavar="FORMULA",
                         help="such as a+b, a^2+ab+b^2, a/b, 2a-3b, random:0 (quote it in a shell)")  # fmt: skip
     task = parser.add_argument_group("task")
-    task.add_argument("--modulus", type=int, default=97, help="answers are taken modulo this")
+    task.add_argument(
+        "--modulus", type=int, help="answers are taken modulo this; if not given 97, or 113 for nanda2023"
+    )
     task.add_argument("--train-fraction", type=float, default=0.3, help="share of all pairs to train on")
     task.add_argument("--split-by", choices=("ordered", "unordered"), default="ordered",
                       help="unordered keeps (a,b) and (b,a) on the same side")  # fmt: skip
@@ -50,7 +52,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
 
     from epicycle.errors import ConfigError
     from epicycle.tasks.modular import TaskConfig
-    from epicycle.training.config import RECIPES, ScheduleConfig
+    from epicycle.training.config import PUBLISHED_MODULUS, RECIPES, ScheduleConfig
 
     if options.seeds < 1:
         raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
@@ -58,10 +60,11 @@ def configs(options: argparse.Namespace) -> list[Any]:
         max_steps=options.max_steps, evaluate_every=options.evaluate_every, measure_every=options.measure_every,
         checkpoint_every=options.checkpoint_every, hold_evaluations=options.hold_evaluations,
     )  # fmt: skip
+    modulus = options.modulus if options.modulus is not None else PUBLISHED_MODULUS[options.recipe]
     found = []
     for seed in range(options.seed, options.seed + options.seeds):
         task = TaskConfig(
-            formulas=tuple(options.formulas), modulus=options.modulus, train_fraction=options.train_fraction,
+            formulas=tuple(options.formulas), modulus=modulus, train_fraction=options.train_fraction,
             split_seed=seed if options.split_seed is None else options.split_seed, split_by=options.split_by,
             operand_range=options.operand_range,
         )  # fmt: skip
@@ -87,7 +90,7 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
     from epicycle.analysis.grok import grok
     from epicycle.cli.main import say
     from epicycle.cli.progress import TrainingProgress
-    from epicycle.report.grok import grok_page, write_report
+    from epicycle.report.grok import grok_page
     from epicycle.runs.directory import run_id
     from epicycle.sweep.pool import grok_all
     from epicycle.tasks.modular import modular_task
@@ -115,19 +118,24 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
     progress.close()
     runs, pages = [], []
     for each in found:
-        path = write_report(each)
+        page = grok_page(each)
+        path = page.save(each.run.path / "report.html")
         runs.append(_as_json(each, str(path)))
         pages.append(str(path))
         say()
-        for sentence in grok_page(each).finding:
+        for sentence in page.finding:
             say(sentence)
         say(f"report: {path}")
     return {"runs": runs, "report": pages[0]}
 
 
 def _as_json(grok: Any, report: str) -> dict[str, Any]:
+    from epicycle.report.grok import verdict
+
     record, history = grok.run.record(), grok.run.history()
-    weights = history[-1]["measures"]["weights"]
+    weights = next(
+        (line["measures"]["weights"] for line in reversed(history) if "weights" in line.get("measures", {})), {}
+    )
     short = ("ffd", "ffd_joint", "fcr", "gini")
     trained = record["steps"]["trained"]
     return {
@@ -137,10 +145,16 @@ def _as_json(grok: Any, report: str) -> dict[str, Any]:
         "outcome": record["outcome"],
         "steps": {k: record["steps"][k] for k in ("memorised", "first", "sustained", "stable", "trained")},
         "final": record["final"],
-        "measures": {site: {m: weights["additive"][site][m] for m in short} for site in ("W_E", "W_L")},
+        "measures": {
+            site: {m: weights["additive"][site][m] for m in short} for site in ("W_E", "W_L") if "additive" in weights
+        },
         "measures_by_basis": {name: values for name, values in weights.items() if not name.startswith("weight_norm")},
         "basis": grok.circuits[0].basis if grok.circuits else None,
         "key_frequencies": list(grok.circuits[0].key_frequencies) if grok.circuits else [],
+        "circuits": [
+            {"formula": c.formula, "basis": c.basis, "key_frequencies": list(c.key_frequencies), "verdict": verdict(c)}
+            for c in grok.circuits
+        ],
         "seconds": record["seconds"],
         "steps_per_second": trained / record["seconds"] if record["seconds"] else None,
         "report": report,

@@ -7,6 +7,7 @@ module of this folder imports a framework at its top: `epicycle --help` must ans
 import argparse
 import importlib
 import os
+import re
 import sys
 from typing import Any, NoReturn
 
@@ -66,7 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     from epicycle.errors import EpicycleError
 
     parser = _parser()
-    options = parser.parse_args(arguments)
+    # argparse takes "-a+b" for an option; a leading space makes it the formula it is
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args([re.sub(r"^-(?=[abc(0-9])", " -", word) for word in given])
     if options.version:
         from importlib.metadata import version
 

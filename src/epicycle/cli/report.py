@@ -14,16 +14,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Render again."""
-    from pathlib import Path
-
     from epicycle.analysis.grok import analyse_run
     from epicycle.cli.main import say
     from epicycle.report.grok import write_report
-    from epicycle.runs.directory import open_run
+    from epicycle.runs.directory import find_run
 
-    place = Path(options.run)
-    if not place.exists():
-        place = Path(options.out) / options.run
-    path = write_report(analyse_run(open_run(place), again=options.again))
+    path = write_report(analyse_run(find_run(options.run, options.out), again=options.again))
     say(f"report: {path}")
     return {"report": str(path)}

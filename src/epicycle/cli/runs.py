@@ -32,9 +32,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if not options.json:
         from rich.table import Table
 
-        table = Table()
+        table = Table(box=None, pad_edge=False)
         for name in ("run", "status", "outcome", "grokked", "test accuracy", "seconds"):
-            table.add_column(name, justify="left" if name in ("run", "status", "outcome") else "right")
+            table.add_column(name, justify="left" if name in ("run", "status", "outcome") else "right", no_wrap=True,
+                             overflow="ignore" if name == "run" else "ellipsis")  # fmt: skip
         for row in rows:
             first = (row["steps"] or {}).get("first")
             final = row["final"] or {}

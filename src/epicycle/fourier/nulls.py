@@ -133,12 +133,22 @@ def null_test(
     Returns:
         p-values per frequency, alone and family-wise.
 
+    Raises:
+        DataError: The table is constant or not finite.
+
     Source:
         Monte-Carlo test with the usual +1 correction. Family-wise level by the maximum over frequencies of the share
         standardised with the null's own mean and spread at that frequency (Westfall and Young 1993), so that a null
         that keeps a strong trend does not drown every other frequency.
     """
     flat = np.asarray(table, np.float64).reshape(len(table), -1)
+    size = np.abs(flat - flat.mean(0)).max()
+    if not (np.isfinite(size) and size > 0):
+        raise DataError(
+            f"got a table of shape {flat.shape} without variance over its rows, or not finite; a null test needs some. "
+            "Choose another table."
+        )
+    flat = flat / size  # shares do not change, and squares neither overflow nor vanish
     if flat.shape[1] > len(flat) and null != "white noise":
         # rotating the channels changes no share, and a table has at most as many directions as rows
         u, s, _ = np.linalg.svd(flat, full_matrices=False)

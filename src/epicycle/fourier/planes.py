@@ -52,9 +52,22 @@ def _orthonormal(directions: list[np.ndarray], inside: np.ndarray) -> np.ndarray
     return vt[s > 1e-9 * s[0]] if len(s) and s[0] > 0 else vt[:0]
 
 
+class PlanePower(NamedTuple):
+    """Squared norm of the centred logits in the plane of each frequency, in total, and over how many pairs."""
+
+    power: Float[np.ndarray, " k"]
+    total: float
+    pairs: int
+
+    @property
+    def share(self) -> float:
+        """Share of the logits' variance in all planes together."""
+        return float(self.power.sum() / self.total) if self.total > 0 else float("nan")
+
+
 def plane_power(
     logits: Float[np.ndarray, "p p c"], labels: Int[np.ndarray, "p p"], basis: Basis, plane: Plane
-) -> tuple[Float[np.ndarray, " k"], float]:
+) -> PlanePower:
     """Squared norm of the centred logits in the plane of each frequency, and in total.
 
     Pairs without an answer (-1) and outside the basis's support are left out; the mean over pairs is removed. The
@@ -74,16 +87,26 @@ def plane_power(
         gram = rows[here] @ rows[here].T
         power.append(float(np.einsum("ic,ij,jc->", products[here], np.linalg.pinv(gram, rcond=1e-12), products[here])))
         place += size
-    return np.array(power), float((flat**2).sum())
+    return PlanePower(np.array(power), float((flat**2).sum()), len(flat))
 
 
-def leading_frequencies(power: Float[np.ndarray, " k"], basis: Basis) -> Int[np.ndarray, " keys"]:
-    """Frequencies that hold more than twice the uniform share of a plane's power; none if the power is spread evenly.
+def leading_frequencies(found: PlanePower, basis: Basis) -> Int[np.ndarray, " keys"]:
+    """Frequencies that lead a plane's power and hold more than noise would put there.
+
+    A frequency leads if it holds more than 1.25 times the uniform share of the plane, and is beyond noise if it holds
+    more than three times 2 / pairs of all the logits' variance, which is what white-noise logits put into two
+    directions. Power spread evenly has no leader: then the basis is wrong, or every frequency is used alike.
+
+    Args:
+        found: From `plane_power`.
+        basis: The basis it was computed in.
 
     Source: ours. It asks the logits, and so works for every formula; `key_frequencies` asks the neurons.
     """
-    total = power.sum()
-    return basis.frequency[power > 2 * total / len(power)] if total > 0 else basis.frequency[:0]
+    power, total, pairs = found
+    if not total > 0 or not power.sum() > 0:
+        return basis.frequency[:0]
+    return basis.frequency[(power > 1.25 * power.sum() / len(power)) & (power > 3 * 2 / pairs * total)]
 
 
 def explained_by_frequency(
@@ -106,6 +129,11 @@ def explained_by_frequency(
         block = square[np.ix_(rows, rows)].sum((0, 1)) - square[basis.constant, basis.constant]
         shares[i] = np.divide(block, total, out=np.zeros_like(block), where=total > 1e-30)
     return shares, total
+
+
+def explained_overall(shares: Float[np.ndarray, "k m"], total: Float[np.ndarray, " m"]) -> float:
+    """Share of the variance of all neurons together that each one's best frequency explains; dead neurons weigh nothing."""
+    return float((shares.max(0) * total).sum() / total.sum()) if total.sum() > 0 else float("nan")
 
 
 def key_frequencies(
@@ -147,7 +175,10 @@ class PlaneLosses(NamedTuple):
     `restricted` keeps the mean and the key waves, on all pairs; `excluded` removes the key waves, on the training
     pairs; `excluded_each` removes one key frequency at a time. `full` and `full_train` are the losses of the
     unchanged logits over the same classes and pairs. `share` is the key waves' share of the logits' variance.
-    `control` removes as many random non-key frequencies (all draws). No number here is a loss over the special tokens.
+    `rank` is the number of directions over pairs that the key waves span, of `pairs`. `control` removes as many random
+    other frequencies, `subspace` random directions of the same rank (all draws). Other frequencies hold less of the
+    logits by selection, so the controls show that what is removed matters, not how much.
+    No number here is a loss over the special tokens, nor over pairs outside the basis's support.
     """
 
     plane: str
@@ -157,6 +188,9 @@ class PlaneLosses(NamedTuple):
     excluded: float
     excluded_each: tuple[float, ...]
     control: tuple[float, ...]
+    subspace: tuple[float, ...]
+    rank: int
+    pairs: int
     share: float
 
 
@@ -192,18 +226,23 @@ def plane_losses(
     mean = flat.mean(0)
     centred = flat - mean
 
-    def part(frequencies) -> np.ndarray:
+    def span(frequencies) -> np.ndarray:
         if len(frequencies) == 0:
-            return np.zeros_like(centred)
-        unit = _orthonormal([plane_directions(basis, int(k), plane, labels) for k in frequencies], inside)
-        return unit.T @ (unit @ centred)
+            return np.zeros((0, len(flat)))
+        return _orthonormal([plane_directions(basis, int(k), plane, labels) for k in frequencies], inside)
+
+    def without(unit: np.ndarray) -> float:
+        return cross_entropy((flat - unit.T @ (unit @ centred))[trained], answer[trained])
 
     def excluded(frequencies) -> float:
-        return cross_entropy((flat - part(frequencies))[trained], answer[trained])
+        return without(span(frequencies))
 
-    kept = part(keys)
+    own = span(keys)
+    kept = own.T @ (own @ centred)
     rest = np.setdiff1d(basis.frequency, keys)
     generator = np.random.default_rng(seed)
+    count = controls if 0 < len(own) < len(flat) else 0
+    blind = [np.linalg.qr(generator.standard_normal((len(flat), len(own))))[0].T for _ in range(count)]
     sets = [generator.choice(rest, len(keys), replace=False) for _ in range(controls) if 0 < len(keys) <= len(rest)]
     total = float((centred**2).sum())
     return PlaneLosses(
@@ -214,5 +253,8 @@ def plane_losses(
         excluded(keys),
         tuple(excluded([k]) for k in keys),
         tuple(excluded(chosen) for chosen in sets),
+        tuple(without(unit) for unit in blind),
+        len(own),
+        len(flat),
         float((kept**2).sum()) / total if total > 0 else float("nan"),
     )

@@ -78,7 +78,11 @@ def fourier_norms(table: Table, basis: Basis) -> FourierNorms:
         >>> fourier_norms(np.cos(2 * np.pi * 2 * n / 7)[:, None], additive(7)).share.round(6).tolist()
         [0.0, 1.0, 0.0]
     """
-    norms = np.linalg.norm(coefficients(table, basis), axis=1)
+    return norms_of_rows(np.linalg.norm(coefficients(table, basis), axis=1), basis)
+
+
+def norms_of_rows(norms: Float[np.ndarray, " f"], basis: Basis) -> FourierNorms:
+    """Sort the norms of all basis rows into cosine, sine, constant and other."""
     sine = np.where(basis.sine >= 0, norms[basis.sine], np.nan)
     other = float(np.linalg.norm(norms[list(basis.other)])) if basis.other else 0.0
     return FourierNorms(basis.frequency, basis.period, norms[basis.cosine], sine, float(norms[basis.constant]), other)

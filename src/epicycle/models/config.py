@@ -29,6 +29,8 @@ class ModelConfig:
         for name in ("width", "num_heads", "mlp_width"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"got {name} {getattr(self, name)}; expected at least 1. Choose a positive number.")
+        if self.num_heads > 32:
+            raise ConfigError(f"got {self.num_heads} heads; expected at most 32. Choose fewer.")
         if self.width % self.num_heads:
             raise ConfigError(
                 f"got width {self.width} with {self.num_heads} heads; the width must be a multiple of the number "

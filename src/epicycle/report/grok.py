@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 from epicycle.analysis.circuit import Circuit
 from epicycle.analysis.grok import Grok, config_of
@@ -10,41 +11,147 @@ from epicycle.report.page import Page, Tile, number
 from epicycle.report.sections import SECTIONS, WITHOUT_CIRCUIT, command
 from epicycle.tasks.modular import Task, modular_task
 
+KEEPS, NEEDS = 2.0, 10.0
+"""Restricted loss at most twice the full one: the waves suffice. Excluded at least ten times the worst control: needed."""
 
-def _finding(grok: Grok, circuit: Circuit | None, task: Task) -> tuple[str, ...]:
+
+def _learned(grok: Grok, task: Task) -> str:
+    """What the run learned, with what guessing gives beside it."""
     record, p = grok.run.record(), task.config.modulus
     name = " and ".join(rule.text for rule in task.rules)
     final, steps = record["final"], record["steps"]
-    if steps["sustained"] is not None:
-        first = (f"A one-layer transformer learned {name} modulo {p} by rule: trained on {len(task.train):,} of "
-                 f"{len(task.operands):,} questions, it answers {final['test_accuracy']:.1%} of the others "
-                 f"(guessing: {1 / p:.1%}). It had memorised its questions by step {number(steps['memorised'])} and "
-                 f"grokked at step {number(steps['first'])}.")  # fmt: skip
-    else:
-        first = (f"This transformer did not learn {name} modulo {p} by rule within {number(steps['trained'])} steps: it "
-                 f"answers {final['train_accuracy']:.1%} of the {len(task.train):,} questions it was trained on and "
-                 f"{final['test_accuracy']:.1%} of the others (guessing: {1 / p:.1%}"
-                 + (f"; knowing only that order does not matter: {task.swap_leakage():.1%}" if task.is_symmetric() else "")
-                 + ").")  # fmt: skip
-    if circuit is None:
-        return (first,)
-    keys = circuit.key_frequencies
-    if not keys:
-        return (first, "No frequency stands out in its logits, in either basis.")
+    train, test = task.num_examples("train"), task.num_examples("test")
+    scores = (f"trained on {train:,} of {train + test:,} questions, it answers {final['test_accuracy']:.1%} of the others "
+              f"(always the commonest answer: {task.guessing_accuracy():.1%})")  # fmt: skip
+    when = "" if steps["memorised"] is None else f" It had memorised its questions by step {steps['memorised']:,}."
+    if record["outcome"] == "diverged":
+        return f"Training on {name} modulo {p} diverged at step {steps['trained']:,}: try a lower learning rate."
+    if record["outcome"] == "grokked":
+        return (f"A one-layer transformer learned {name} modulo {p} by rule: {scores}. It grokked at step "
+                f"{steps['first']:,}.{when}")  # fmt: skip
+    if record["outcome"] == "grokked briefly":
+        return (f"This transformer reached {name} modulo {p} at step {steps['first']:,}, but not for three evaluations in a "
+                f"row within its {steps['trained']:,} steps: {scores}.{when} Train it longer before calling it grokked.")  # fmt: skip
+    swap = ""
+    if all(task.is_symmetric(i) for i in range(task.num_tasks)):
+        swap = f" Knowing only that order does not matter would give {task.swap_leakage():.1%}."
+    return f"This transformer did not learn {name} modulo {p} by rule within {steps['trained']:,} steps: {scores}.{when}{swap}"
+
+
+def verdict(circuit: Circuit) -> str:
+    """What the losses say of the key waves: `made of`, `needed`, `not carried`, or `none` without key frequencies."""
+    if not circuit.key_frequencies:
+        return "none"
     found = circuit.losses[circuit.basis]["answer"]
-    waves = {"additive": "waves", "multiplicative": "waves of the discrete logarithm"}[circuit.basis]
-    p_value = min(float(circuit.p_values[f"{circuit.basis}/{site}/family"].min()) for site in ("W_E", "W_L"))
-    return (first,
-            f"Its answers to {circuit.formula} are made of {len(keys)} {waves} of the answer, k = {', '.join(map(str, keys))}: with "
-            f"only those the loss is {number(found['restricted'])} nats (all logits: {number(found['full'])}), without them "
-            f"the training loss rises from {number(found['full_train'])} to {number(found['excluded'])} nats, and removing "
-            f"as many random other frequencies gives at most {number(max(found['control'], default=math.nan))} "
-            f"(chance: {number(math.log(p))}). The weights' largest frequency has p = {number(p_value)} against permuted numbers.")  # fmt: skip
+    worst = max([*found["control"], *found["subspace"], found["full_train"]])
+    needed = found["excluded"] >= NEEDS * worst
+    if needed and found["restricted"] <= KEEPS * found["full"]:
+        return "made of"
+    return "needed" if needed else "not carried"
+
+
+def _explained(circuit: Circuit) -> str:
+    """The key frequencies, the losses with and without them, the controls, and what follows."""
+    what = verdict(circuit)
+    if what == "none":
+        return f"No frequency leads in its logits for {circuit.formula}, in {' or '.join(circuit.neuron_share)} basis."
+    found, keys = circuit.losses[circuit.basis]["answer"], circuit.key_frequencies
+    many = len(keys) != 1
+    of = {"additive": "", "multiplicative": " of the discrete logarithm"}[circuit.basis]
+    waves = f"{len(keys)} wave{'s' if many else ''}{of} of the answer, k = {', '.join(map(str, keys))}"
+    head = {
+        "made of": f"Its answers to {circuit.formula} are made of {waves}",
+        "needed": f"Its answers to {circuit.formula} need {waves}, but not {'these' if many else 'this'} alone",
+        "not carried": f"Its logits for {circuit.formula} lead with {waves}, which do{'' if many else 'es'} not carry the answers",
+    }[what]
+    where = "" if circuit.basis == "additive" else " (over pairs without a zero)"
+    control = f"removing as many random other frequencies gives at most {number(max(found['control']))}" if found["control"] else (
+        "there are not enough other frequencies for a control")  # fmt: skip
+    nulls = " and ".join(
+        f"{sum(circuit.p_values[f'{circuit.basis}/{site}/family'][k - 1] <= 0.01 for k in keys)} in {site}" for site in ("W_E", "W_L")
+    )  # fmt: skip
+    return (f"{head}: with only {'those' if many else 'that'} the loss is {number(found['restricted'])} nats{where} (all logits: "
+            f"{number(found['full'])}), without {'them' if many else 'it'} the training loss goes from "
+            f"{number(found['full_train'])} to {number(found['excluded'])} nats; {control} (chance: "
+            f"{number(math.log(circuit.modulus))}). Beyond permuted numbers at p <= 0.01, all frequencies looked at, are "
+            f"{nulls} of the {len(keys)}.")  # fmt: skip
+
+
+def finding(grok: Grok) -> tuple[str, ...]:
+    """The sentences at the top of the report."""
+    task = modular_task(config_of(grok.run).task)
+    return (_learned(grok, task), *(_explained(circuit) for circuit in grok.circuits))
+
+
+def _tiles(grok: Grok, task: Task) -> tuple[Tile, ...]:
+    config, record = config_of(grok.run), grok.run.record()
+    steps, final = record["steps"], record["final"]
+    vocabulary = task.vocabulary(config.model.readout)
+    reached = "did not grok" if steps["first"] is None else number(steps["first"])
+    details = f"trained {steps['trained']:,} steps"
+    if steps["sustained"] is not None:
+        details = f"sustained {steps['sustained']:,}, memorised {number(steps['memorised'])}"
+    elif steps["first"] is not None:
+        details += ", not sustained"
+    tiles = [
+        Tile("grokked at step", reached, details),
+        Tile("test accuracy", f"{final['test_accuracy']:.2%}", f"commonest answer {task.guessing_accuracy():.2%}"),
+        Tile("test loss", number(final["test_loss"]),
+             f"nats over {vocabulary} tokens{', summed over tasks' * (task.num_tasks > 1)}; even guess {math.log(vocabulary) * task.num_tasks:.3f}"),
+    ]  # fmt: skip
+    for circuit in grok.circuits[:1]:
+        embedded = circuit.measures[circuit.basis]["W_E"]
+        of = f"{circuit.basis} basis" + (f", {circuit.formula}" if task.num_tasks > 1 else "")
+        tiles += [
+            Tile("key frequencies", ", ".join(map(str, circuit.key_frequencies)) or "none", of),
+            Tile("FFD of W_E", number(embedded["ffd"]), f"{circuit.basis} basis; white noise 1"),
+            Tile("FCR of W_E", number(embedded["fcr"]), f"white noise {fcr_of_noise(config.model.width):.3f}"),
+        ]
+    return tuple(tiles)
+
+
+def _doubts(grok: Grok, task: Task) -> tuple[str, ...]:
+    doubts = [
+        "It is one seed. Thread count alone can change when, and whether, a run groks; repeat with --seeds 5 before quoting "
+        "a time.",
+        "The key frequencies are read off the same logits that are then cut, and the control frequencies hold less of those "
+        "logits by selection. The independent evidence is the weights' spectrum against permuted numbers.",
+    ]
+    for index, rule in enumerate(task.rules):
+        if task.is_symmetric(index):
+            doubts.append(f"{rule.text} is symmetric, and {task.swap_leakage():.0%} of the test questions were trained on with "
+                          "their operands swapped. Repeat with --split-by unordered.")  # fmt: skip
+    if task.config.operand_range == "published":
+        doubts.append("Operands include five operator tokens, as in the authors' released code: that is another data set than "
+                      "the one the paper describes.")  # fmt: skip
+    doubts += [
+        f"For {circuit.formula} the neurons are not tuned to single frequencies of the operands, so the waves of the answer "
+        "are built from something this page does not name."
+        for circuit in grok.circuits
+        if circuit.neurons_explained[circuit.basis] < 0.5
+    ]
+    return tuple(doubts)
+
+
+def _numbers(grok: Grok) -> dict[str, Any]:
+    record = grok.run.record()
+    circuits, paths = [c.parts() for c in grok.circuits], [t.parts() for t in grok.trajectories]
+    return {
+        "run": {k: record[k] for k in ("id", "outcome", "steps", "final", "seconds", "measuring_seconds")},
+        "config": record["config"]["resolved"],
+        "provenance": record["provenance"],
+        "command": command(grok),
+        "finding": finding(grok),
+        "circuits": [values | {"verdict": verdict(c), "arrays": arrays}
+                     for c, (values, arrays) in zip(grok.circuits, circuits, strict=True)],
+        "trajectories": [values | {k: v for k, v in arrays.items() if v.ndim < 3} for values, arrays in paths],
+        "history": grok.run.history(),
+    }  # fmt: skip
 
 
 def grok_page(grok: Grok) -> Page:
     """The report of a run; several formulas of a mixture come one after the other."""
-    config, record = config_of(grok.run), grok.run.record()
+    config = config_of(grok.run)
     task = modular_task(config.task)
     name = ", ".join(rule.text for rule in task.rules)
     sections = []
@@ -55,50 +162,19 @@ def grok_page(grok: Grok) -> Page:
                 continue
             section = make(grok, task, index)
             if task.num_tasks > 1 and not once:
-                section = section._replace(anchor=f"{section.anchor}-{index + 1}",
-                                           title=f"{task.rules[index].text}: {section.title}")  # fmt: skip
+                title = f"{task.rules[index].text}: {section.title}"
+                section = section._replace(anchor=f"{section.anchor}-{index + 1}", title=title)
             sections.append(section)
     sections.append(SECTIONS["provenance"](grok, task, 0))
-    steps, final = record["steps"], record["final"]
-    first = grok.circuits[0] if grok.circuits else None
-    tiles = [
-        Tile("grokked at step", number(steps["first"]) if steps["first"] is not None else "did not grok",
-             f"sustained {number(steps['sustained'])}, memorised {number(steps['memorised'])}"
-             if steps["sustained"] is not None else f"trained {number(steps['trained'])} steps"),
-        Tile("test accuracy", f"{final['test_accuracy']:.2%}", f"guessing {1 / config.task.modulus:.2%}"),
-        Tile("test loss", number(final["test_loss"]), f"nats; guessing {number(math.log(config.task.modulus))}"),
-    ]  # fmt: skip
-    if first is not None:
-        embedded = first.measures[first.basis]["W_E"]
-        tiles += [
-            Tile("key frequencies", ", ".join(map(str, first.key_frequencies)) or "none", f"{first.basis} basis"),
-            Tile("FFD of W_E", number(embedded["ffd"]), f"{first.basis} basis; white noise 1"),
-            Tile("FCR of W_E", number(embedded["fcr"]),
-                 f"white noise {fcr_of_noise(config.model.width):.3f}"),
-        ]  # fmt: skip
-    doubts = [
-        "It is one seed. Thread count alone can change when, and whether, a run groks; repeat with --seeds 5 before quoting a time.",
-        "The key frequencies are read off the same logits that are then cut; the control sets and the training curves are "
-        "the independent evidence.",
-    ]
-    if task.is_symmetric():
-        doubts.append(f"The formula is symmetric, and {task.swap_leakage():.0%} of the test questions were trained on with "
-                      "their operands swapped. Repeat with --split-by unordered.")  # fmt: skip
-    if config.task.operand_range == "published":
-        doubts.append("Operands include five operator tokens, as in the authors' released code: that is another data set "
-                      "than the one the paper describes.")  # fmt: skip
-    if first is not None and first.neurons_explained[first.basis] < 0.5:
-        doubts.append("Neurons are not tuned to single frequencies of the operands in either basis, so the waves of the "
-                      "answer are built from something this page does not name.")  # fmt: skip
-    numbers = {
-        "run": {k: record[k] for k in ("id", "outcome", "steps", "final", "seconds", "measuring_seconds")},
-        "config": record["config"]["resolved"], "provenance": record["provenance"], "command": command(grok),
-        "circuits": [c._split()[0] | {"arrays": c._split()[1]} for c in grok.circuits],
-        "trajectories": [t._split()[0] | {k: v for k, v in t._split()[1].items() if v.ndim < 3} for t in grok.trajectories],
-        "history": grok.run.history(),
-    }  # fmt: skip
-    return Page(f"{name} mod {config.task.modulus}", f"{name} modulo {config.task.modulus}",
-                _finding(grok, first, task), tuple(tiles), tuple(doubts), tuple(sections), numbers)  # fmt: skip
+    return Page(
+        f"{name} mod {config.task.modulus}",
+        f"{name} modulo {config.task.modulus}",
+        finding(grok),
+        _tiles(grok, task),
+        _doubts(grok, task),
+        tuple(sections),
+        _numbers(grok),
+    )
 
 
 def write_report(grok: Grok) -> Path:

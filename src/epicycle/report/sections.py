@@ -50,6 +50,8 @@ def command(grok: Grok) -> str:
     chosen = fixed | {flag: value for flag, (value, default) in optional.items() if value != default}
     words = ["epicycle", "grok", *(shlex.quote(text) for text in t.formulas)]
     words += [str(word) for pair in chosen.items() for word in pair]
+    facts = grok.run.record()["provenance"]
+    words += ["--threads", str(facts["threads"]), "--device", str(facts["device"])]
     same_optimiser = dataclasses.replace(
         usual.optimiser, loss=o.loss, weight_decay=o.weight_decay, learning_rate=o.learning_rate
     )
@@ -199,11 +201,14 @@ def _slider(grok: Grok, path: Trajectory, circuit: Circuit, keys: list[int], per
 def _planes(grok: Grok, task: Task, index: int) -> Section:
     circuit = grok.circuits[index]
     with style.figure(9.2, 4.0, 1, 2) as (fig, axes):
-        heat_map(circuit.logit_heat_map[circuit.basis], circuit.key_frequencies, axes[0], "logits")
-        heat_map(circuit.neuron_heat_map[circuit.basis], circuit.key_frequencies, axes[1], "neurons")
+        for ax, site, maps in zip(
+            axes, ("logits", "neurons"), (circuit.logit_heat_map, circuit.neuron_heat_map), strict=True
+        ):
+            waves = maps[circuit.basis] if circuit.basis == "additive" else maps[circuit.basis][:-1, :-1]
+            heat_map(waves, circuit.key_frequencies, ax, site)
         body = drawing(style.svg(fig, "Two-dimensional spectra of logits and neurons"),
                        f"{circuit.basis.capitalize()} basis along both operands; norm over answers or neurons. Row and "
-                       "column 0 are the constants.")  # fmt: skip
+                       "column 0 are the constants; zero, which has no logarithm, is left out of the multiplicative basis.")  # fmt: skip
     return Section("planes", "Logits and neurons over pairs of waves",
                    "Every cell is a product of a wave of a and a wave of b. A wave of a + b needs the four cells "
                    "cos x cos, sin x sin, cos x sin, sin x cos of one frequency.", body)  # fmt: skip
@@ -211,19 +216,23 @@ def _planes(grok: Grok, task: Task, index: int) -> Section:
 
 def _cause(grok: Grok, task: Task, index: int) -> Section:
     circuit, path = grok.circuits[index], grok.trajectories[index]
-    rows = []
+    rows, without = [], []
     for basis, planes in circuit.losses.items():
+        if not planes["answer"]["excluded_each"]:
+            without.append(basis)
+            continue
         for plane, found in planes.items():
-            control = found["control"]
-            if not control:
-                continue
-            losses_ = [found[name] for name in ("full", "full_train", "restricted", "excluded")]
-            rows.append([basis, plane, *losses_, max(control), found["share"]])
-    without = [basis for basis, planes in circuit.losses.items() if not planes["answer"]["control"]]
-    body = table(["basis", "plane", "full", "full, train", "restricted", "excluded", "worst control", "variance"], rows,
-                 "Losses in nats over the number classes. Full and restricted over all pairs, the others over the training "
-                 "pairs. Worst control: the largest loss after removing as many random other frequencies. Variance: share "
-                 "of the logits' variance in the key waves.")  # fmt: skip
+            worst = [max(found[kind]) if found[kind] else "none" for kind in ("control", "subspace")]
+            measured = [found[name] for name in ("full", "full_train", "restricted", "excluded")]
+            rank = f"{found['rank']} of {found['pairs']:,}"
+            rows.append([basis, plane, *measured, *worst, rank, found["share"]])
+    header = ["basis", "plane", "full", "full, train", "restricted", "excluded", "other frequencies", "random directions",
+              "rank", "variance"]  # fmt: skip
+    body = "" if not rows else table(header, rows,
+        "Losses in nats over the number classes. Full and restricted over all pairs that have an answer (in the "
+        "multiplicative basis without those that hold a zero), the others over the training pairs among them. The two "
+        "controls are the worst of eight draws: as many other frequencies removed, and random directions over pairs of the "
+        "same rank. Variance: share of the logits' variance in the key waves.")  # fmt: skip
     if without:
         body += f"<p>No frequency leads in the {escape(' and the '.join(without))} basis, so nothing is cut there.</p>"
     own = circuit.losses[circuit.basis]["answer"]
@@ -237,9 +246,9 @@ def _cause(grok: Grok, task: Task, index: int) -> Section:
             body += drawing(style.svg(fig, "Full, train, restricted and excluded loss over steps"),
                             "The final key frequencies followed back through the checkpoints.")  # fmt: skip
     return Section("cause", "Are the frequencies used?",
-                   "Restricted keeps only the key waves of the logits, excluded removes only those. If the waves carry the "
-                   "rule, restricted is no worse than full and excluded is worse than chance, "
-                   f"{number(math.log(circuit.modulus))} nats; random frequencies removed instead change nothing.", body,
+                   "Restricted keeps only the key waves of the logits, excluded removes only those. If the answers are made "
+                   "of the waves, restricted is about as good as full and excluded far worse than its controls. Guessing "
+                   f"gives {number(math.log(circuit.modulus))} nats.", body,
                    ("This cuts waves out of the logits, so it shows that the output is made of them, not which module "
                     "makes them.", "The plane of the answer, cos w f(a,b), exists for every formula; sum and difference are "
                     "shown because they are the published ones for a+b and a-b."))  # fmt: skip

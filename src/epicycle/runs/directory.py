@@ -16,6 +16,7 @@ import dataclasses
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, final
@@ -63,7 +64,7 @@ class Run:
         if not file.exists():
             return []
         lines = []
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 lines.append(json.loads(line))
             except json.JSONDecodeError:
@@ -76,6 +77,8 @@ class Run:
         try:
             with file.open("a", encoding="utf-8") as out:
                 out.writelines(to_json(line) + "\n" for line in lines)
+                out.flush()
+                os.fsync(out.fileno())
         except OSError as error:
             raise cannot_write(file, error) from error
 
@@ -172,11 +175,12 @@ def _read_record(path: Path) -> dict[str, Any]:
         record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"got {path}, which has no run.json; expected a run directory. "
-                       "`epicycle runs` lists those that exist.") from None  # fmt: skip
+                       "`epicycle runs` lists those that exist; move a directory that lost its run.json away.") from None  # fmt: skip
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RunError(f"got {file}, which cannot be read as JSON ({type(error).__name__}); expected a run record. "
                        "Move the directory away and train again.") from None  # fmt: skip
-    if not isinstance(record, dict) or "config" not in record or "checkpoints" not in record:
+    config = record.get("config") if isinstance(record, dict) else None
+    if not isinstance(config, dict) or not {"resolved", "sha256"} <= set(config) or "checkpoints" not in record:
         raise RunError(f"got {file}, which lacks the fields of a run record; expected one written by epicycle. "
                        "Move the directory away.")  # fmt: skip
     if record.get("format", 0) > FORMAT:
@@ -229,6 +233,15 @@ def open_run(path: Path | str) -> Run:
         raise RunError(f"got run {run.id}, whose configuration was changed after it was written; expected SHA-256 "
                        f"{stored['sha256'][:8]}. Restore run.json or train again.")  # fmt: skip
     return run
+
+
+def find_run(name: Path | str, root: Path | str) -> Run:
+    """The run in directory `name`, or the run of that id under `root`.
+
+    Raises:
+        RunError: There is none, or it is not intact.
+    """
+    return open_run(name if Path(name).exists() else Path(root) / name)
 
 
 def list_runs(root: Path) -> list[Run]:

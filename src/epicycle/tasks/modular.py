@@ -16,6 +16,7 @@ from epicycle.errors import ConfigError
 from epicycle.tasks.operations import MAX_EXAMPLES, Formula, answers, formula
 
 OPERATORS = "=+-*/"
+MAX_MODULUS = 400
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,8 @@ class TaskConfig:
                 f"got train fraction {self.train_fraction}; expected a number above 0 and below 1, so that there are "
                 "pairs to train on and pairs to test on. Try 0.3."
             )
+        if not 0 <= self.split_seed < 2**63:
+            raise ConfigError(f"got split seed {self.split_seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
         if not self.formulas:
             raise ConfigError("got no formula; expected at least one. Try a+b.")
         if self.split_by not in ("ordered", "unordered"):
@@ -60,6 +63,11 @@ class TaskConfig:
             raise ConfigError(
                 f"got formulas of two and of three operands in {', '.join(self.formulas)}; a mixture needs the same "
                 "number in each. Train them apart."
+            )
+        if rules[0].num_operands == 2 and self.modulus > MAX_MODULUS:
+            raise ConfigError(
+                f"got modulus {self.modulus}; expected at most {MAX_MODULUS}, since the logits of all pairs, p^3 numbers, "
+                "must fit into memory. Choose a smaller one."
             )
         size = self.num_numbers ** rules[0].num_operands
         if size > MAX_EXAMPLES:
@@ -152,8 +160,18 @@ class Task:
         trained[self.operands[self.train, 0], self.operands[self.train, 1]] = True
         return float(trained[self.operands[self.test, 1], self.operands[self.test, 0]].mean())
 
+    def num_examples(self, part: Literal["train", "test"]) -> int:
+        """Questions with an answer on one side of the split, all formulas together."""
+        index = self.train if part == "train" else self.test
+        return int(self.defined[:, index].sum())
+
+    def guessing_accuracy(self) -> float:
+        """Share of the test questions whose answer is the commonest one, formula by formula."""
+        counts = [np.bincount(y[self.test][ok[self.test]]) for y, ok in zip(self.labels, self.defined, strict=True)]
+        return float(np.mean([count.max() / count.sum() for count in counts]))
+
     def is_symmetric(self, index: int = 0) -> bool:
-        """True if f(a, b) = f(b, a) for every pair."""
+        """True if f(a, b) = f(b, a) for every pair of one formula."""
         n = self.config.num_numbers
         if self.operands.shape[1] != 2:
             return False

@@ -71,10 +71,11 @@ def formula(text: str) -> Formula:
     Raises:
         FormulaError: It cannot be read, or names no operand.
     """
-    if match := RANDOM.match(text.strip()):
+    text = text.strip()
+    if match := RANDOM.match(text):
         seed = int(match["seed"] or 0)
         return Formula(f"random:{seed}", None, 2, seed)
-    node = grammar.parse(NAMES.get(text.strip(), text))
+    node = grammar.parse(NAMES.get(text, text))
     used = grammar.variables(node)
     if not used & set("abc"):
         raise FormulaError(f"got the formula {text!r} without an operand; expected a and b (and c). Use them.")

@@ -1,6 +1,7 @@
 """Settings of training. Imports no framework."""
 
 import dataclasses
+import math
 import re
 from typing import Any, Literal
 
@@ -28,6 +29,11 @@ class OptimiserConfig:
     """Log-softmax in float64 as published, or softplus(logsumexp of the wrong logits - right logit)."""
 
     def __post_init__(self):
+        if not all(math.isfinite(x) for x in (self.learning_rate, self.weight_decay, self.eps, *self.betas)):
+            raise ConfigError(
+                f"got learning_rate {self.learning_rate}, weight_decay {self.weight_decay}, eps {self.eps} and betas "
+                f"{self.betas}; expected finite numbers. Mend the one that is not."
+            )
         if not self.learning_rate > 0:
             raise ConfigError(f"got learning_rate {self.learning_rate}; expected a positive number. Try 1e-3.")
         if self.weight_decay < 0:
@@ -92,6 +98,10 @@ class RunConfig:
     recipe: str = "furuta2024"
     """Name of the recipe this started from."""
 
+    def __post_init__(self):
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"got seed {self.seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
+
     @property
     def name(self) -> str:
         """Readable part of the run's id."""
@@ -116,6 +126,9 @@ def nanda2023(task: TaskConfig, schedule: ScheduleConfig = ScheduleConfig(), see
         recipe="nanda2023",
     )
 
+
+PUBLISHED_MODULUS = {"furuta2024": 97, "nanda2023": 113}
+"""Name of a recipe -> the modulus its paper works with."""
 
 RECIPES = {"furuta2024": furuta2024, "nanda2023": nanda2023}
 """Name -> function that returns a full configuration."""

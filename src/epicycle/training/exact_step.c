@@ -38,6 +38,7 @@
 #define DEPTH 128 /* a panel of DEPTH rows stays in the first-level cache */
 #define BLOCK 96  /* examples per block; a multiple of 16 */
 #define MAX_THREADS 64
+#define MAX_MIXED 256 /* positions x heads */
 
 typedef REAL vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 typedef double vecd __attribute__((vector_size(64)));
@@ -75,19 +76,18 @@ typedef struct {
   int64_t private_size, scratch_size;
   double *private_loss;     /* [threads][num_tasks] */
   int64_t *private_correct; /* [threads][num_tasks] */
+  atomic_int arrived, phase; /* of the barrier */
 } Step;
 
-static atomic_int arrived, phase;
-
-static void barrier(int threads) {
-  if (threads == 1) return;
-  int mine = atomic_load(&phase);
-  if (atomic_fetch_add(&arrived, 1) == threads - 1) {
-    atomic_store(&arrived, 0);
-    atomic_fetch_add(&phase, 1);
+static void barrier(Step *s) {
+  if (s->threads == 1) return;
+  int mine = atomic_load(&s->phase);
+  if (atomic_fetch_add(&s->arrived, 1) == s->threads - 1) {
+    atomic_store(&s->arrived, 0);
+    atomic_fetch_add(&s->phase, 1);
     return;
   }
-  for (int spin = 0; atomic_load_explicit(&phase, memory_order_acquire) == mine; spin++)
+  for (int spin = 0; atomic_load_explicit(&s->phase, memory_order_acquire) == mine; spin++)
     if (spin > 4000) sched_yield();
 }
 
@@ -345,7 +345,7 @@ static void pass(Step *s, const Examples *x, int64_t from, int64_t to, REAL *scr
     attention_weights(S, H, count, alpha);
     transpose(J, count, alpha, BLOCK, mixing, J); /* [count][J] */
     for (int64_t i = 0; i < count; i++) {
-      const REAL *table[64];
+      const REAL *table[MAX_MIXED];
       for (int64_t p = 0; p < S; p++)
         for (int64_t h = 0; h < H; h++) table[p * H + h] = s->T + rows[i * S + p] * HW + h * W;
       mix(W, m, J, s->R + (rows[i * S + S - 1] - s->q0) * W, table, mixing + i * J, Z + i * W);
@@ -429,7 +429,7 @@ static void tables(Step *s, int thread) {
   share(d, 16, threads, thread, &from, &to);
   transpose(to - from, W, s->B + from * W, W, s->BT + from, d);
   transpose(to - from, 3 * a, s->Wqkv + from * 3 * a, 3 * a, s->WqkvT + from, d);
-  barrier(threads);
+  barrier(s);
   share(s->nq, 1, threads, thread, &from, &to);
   product_set(to - from, W, d, s->X + (s->q0 + from) * d, d, 1, s->B, W, PANEL, s->R + from * W, W);
   if (s->has_biases)
@@ -445,7 +445,7 @@ static void tables(Step *s, int thread) {
   for (int64_t h = 0; h < H; h++)
     product_set(to - from, W, dh, s->QKV + from * 3 * a + 2 * a + h * dh, 3 * a, 1, s->Cc + h * dh * W, W, PANEL,
                 s->T + (from * H + h) * W, H * W);
-  barrier(threads);
+  barrier(s);
 }
 
 static void tables_backward(Step *s, int thread) {
@@ -458,7 +458,7 @@ static void tables_backward(Step *s, int thread) {
     const REAL *other = s->private_gradient + t * s->private_size;
     for (int64_t i = from; i < to; i++) g[i] += other[i];
   }
-  barrier(threads);
+  barrier(s);
   REAL *dT = g, *dR = dT + s->num_rows * H * W, *dWLt = dR + s->nq * W, *dscore = dWLt + V * m;
   REAL *base = s->gradient;
 #define GRADIENT(name) (base + (s->name - s->parameters))
@@ -489,7 +489,7 @@ static void tables_backward(Step *s, int thread) {
   for (int64_t k = from; k < to; k++) memset(s->dWLtT + k * vp + V, 0, sizeof(REAL) * (vp - V));
   share(d, 1, threads, thread, &from, &to);
   product_set(to - from, m, V, s->B + from * W + m, W, 1, dWLt, m, PANEL, GRADIENT(Wout) + from * m, m);
-  barrier(threads);
+  barrier(s);
   share(s->num_rows, 1, threads, thread, &from, &to);
   product_add(to - from, d, 3 * a, s->dQKV + from * 3 * a, 3 * a, 1, s->WqkvT, d, PANEL, s->dX + from * d, d);
   share(a, 1, threads, thread, &from, &to);
@@ -516,7 +516,7 @@ static void tables_backward(Step *s, int thread) {
       GRADIENT(bout)[k] = sum;
     }
   }
-  barrier(threads);
+  barrier(s);
   share(d, 16, threads, thread, &from, &to);
   for (int64_t t = 0; t < V; t++) memset(GRADIENT(E) + t * d + from, 0, sizeof(REAL) * (to - from));
   for (int64_t p = 0; p < s->num_position_rows; p++) memset(GRADIENT(P) + p * d + from, 0, sizeof(REAL) * (to - from));
@@ -525,7 +525,7 @@ static void tables_backward(Step *s, int thread) {
       GRADIENT(E)[s->row_token[r] * d + c] += s->dX[r * d + c];
       if (s->row_position[r] >= 0) GRADIENT(P)[s->row_position[r] * d + c] += s->dX[r * d + c];
     }
-  barrier(threads);
+  barrier(s);
 }
 
 static void adamw(Step *s, int thread) {
@@ -556,12 +556,15 @@ typedef struct {
   int64_t *correct;   /* [num_tasks], evaluation only */
   REAL *logits;       /* [examples][vocabulary], evaluation only, may be null */
   int thread;
+  atomic_int *gate; /* 0 wait, 1 go, 2 there are too few threads */
 } Job;
 
 static void *work(void *argument) {
   Job *job = argument;
   Step *s = job->s;
   const int threads = (int)s->threads, thread = job->thread;
+  while (!atomic_load(job->gate)) sched_yield();
+  if (atomic_load(job->gate) == 2) return 0;
   const int64_t tasks = s->num_tasks;
   double *loss = s->private_loss + thread * tasks;
   int64_t from, to, *correct = s->private_correct + thread * tasks;
@@ -572,7 +575,7 @@ static void *work(void *argument) {
     for (int64_t t = 0; t < tasks; t++) loss[t] = 0, correct[t] = 0;
     pass(s, job->x, from, to, s->scratch + thread * s->scratch_size,
          training ? s->private_gradient + thread * s->private_size : 0, loss, correct, job->logits);
-    barrier(threads);
+    barrier(s);
     if (thread == 0) {
       for (int64_t t = 0; t < tasks; t++) {
         double sum = 0;
@@ -585,23 +588,27 @@ static void *work(void *argument) {
     if (!training) return 0;
     tables_backward(s, thread);
     if (job->update) adamw(s, thread);
-    barrier(threads);
+    barrier(s);
     if (job->update && thread == 0) s->step++; /* read again only after further barriers */
   }
   return 0;
 }
 
-/* steps > 0: that many training steps (update 0: gradient only); steps 0: evaluation. Returns 0, or 1 if no thread. */
+/* steps > 0: that many training steps (update 0: gradient only); steps 0: evaluation. Returns 0, 1 if too few threads could be made, 2 if the
+ * shape is beyond MAX_THREADS or MAX_MIXED. */
 int epicycle_run(Step *s, const Examples *x, int64_t steps, int64_t update, double *losses, int64_t *correct, REAL *logits) {
   pthread_t handle[MAX_THREADS];
   Job job[MAX_THREADS];
-  atomic_store(&arrived, 0);
-  for (int t = 0; t < s->threads; t++) job[t] = (Job){s, x, steps, update, losses, correct, logits, t};
-  for (int t = 1; t < s->threads; t++)
-    if (pthread_create(&handle[t], 0, work, &job[t])) return 1;
+  atomic_int gate = 0;
+  int started = 1;
+  if (s->threads > MAX_THREADS || s->positions * s->heads > MAX_MIXED || s->positions > 16) return 2;
+  atomic_store(&s->arrived, 0);
+  for (int t = 0; t < s->threads; t++) job[t] = (Job){s, x, steps, update, losses, correct, logits, t, &gate};
+  while (started < s->threads && !pthread_create(&handle[started], 0, work, &job[started])) started++;
+  atomic_store(&gate, started == s->threads ? 1 : 2);
   work(&job[0]);
-  for (int t = 1; t < s->threads; t++) pthread_join(handle[t], 0);
-  return 0;
+  for (int t = 1; t < started; t++) pthread_join(handle[t], 0);
+  return started == s->threads ? 0 : 1;
 }
 
 int64_t epicycle_scratch(int64_t W, int64_t J, int64_t vp) {

@@ -4,7 +4,7 @@ Same mathematics as `models.plain.forward` with its backward pass and AdamW; exa
 """
 
 import ctypes
-from ctypes import POINTER, c_double, c_int64, c_void_p
+from ctypes import POINTER, c_double, c_int, c_int64, c_void_p
 from typing import NamedTuple, final
 
 import numpy as np
@@ -42,6 +42,8 @@ class _Step(ctypes.Structure):
         ("scratch_size", c_int64),
         ("private_loss", c_void_p),
         ("private_correct", c_void_p),
+        ("arrived", c_int),
+        ("phase", c_int),
     ]
 
 
@@ -240,12 +242,14 @@ class FusedStep:
             self._struct, data, steps, int(update), pointer(losses), pointer(correct), pointer(logits)
         )
         if failed:
-            raise RuntimeError(f"the operating system gave no thread; asked for {self.threads}")
+            why = "the operating system gave too few threads" if failed == 1 else "the shape is beyond exact_step.c"
+            raise RuntimeError(f"{why}: {self.threads} threads, {self.config.num_heads} heads")
 
     def train(self, examples: ExampleSet, steps: int) -> np.ndarray:
         """Do `steps` updates; returns the training loss before each, (steps, tasks), nats."""
         losses = np.zeros((steps, self.num_tasks))
-        self._run(examples, steps, True, losses)
+        if steps:  # to exact_step.c no step means evaluation
+            self._run(examples, steps, True, losses)
         return losses
 
     def loss_and_gradient(self, examples: ExampleSet) -> np.ndarray:

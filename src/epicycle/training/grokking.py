@@ -1,5 +1,6 @@
 """When a run memorised and when it grokked, read off its history. Times are steps of evaluations."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ class Milestones(NamedTuple):
     first: first evaluation with test accuracy >= the threshold.
     sustained: first of three such evaluations in a row.
     stable: first evaluation from which test accuracy never fell below the threshold again.
-    outcome: `grokked` (sustained), `grokked briefly` (first only), `memorised`, or `not learned`.
+    outcome: `grokked` (sustained), `grokked briefly` (first only), `memorised`, `not learned`, or
+        `diverged` (the training loss is no longer finite).
     """
 
     memorised: int | None
@@ -40,7 +42,10 @@ def milestones(history: Sequence[dict[str, Any]], threshold: float = 0.99) -> Mi
     if good and good[-1]:
         bad = [i for i, ok in enumerate(good) if not ok]
         stable = history[bad[-1] + 1 if bad else 0]["step"]
-    if sustained is not None:
+    last_loss = history[-1].get("train_loss", 0.0) if history else 0.0
+    if last_loss is None or not math.isfinite(last_loss):
+        outcome = "diverged"
+    elif sustained is not None:
         outcome = "grokked"
     elif first is not None:
         outcome = "grokked briefly"

@@ -5,6 +5,7 @@ its last intact checkpoint and ends with the same bits as one that was never sto
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from epicycle.runs.directory import Run, create_run
 from epicycle.runs.provenance import provenance
 from epicycle.tasks.modular import Task, modular_task
 from epicycle.training.config import RunConfig, ScheduleConfig, to_dict
-from epicycle.training.engine import chosen_device, make_engine
+from epicycle.training.engine import Engine, chosen_device, make_engine
 from epicycle.training.grokking import Milestones, has_held, milestones, streak
 
 Weights = dict[str, Tensor]
@@ -83,7 +84,7 @@ def train_runs(
     tasks = [modular_task(config.task) for config in configs]
     facts = provenance(device=device, threads=threads, dtype="float32")
     runs = [create_run(Path(root), c.name, to_dict(c), given or to_dict(c), facts) for c in configs]
-    open_places = [i for i, run in enumerate(runs) if run.record()["status"] != "finished"]
+    open_places = [i for i, run in enumerate(runs) if not _is_whole(run)]
     if not open_places:
         return runs
     with contextlib.ExitStack() as stack:
@@ -94,6 +95,14 @@ def train_runs(
     return runs
 
 
+def _is_whole(run: Run) -> bool:
+    """True if the run is finished and its last checkpoint and its history are intact."""
+    if run.record()["status"] != "finished" or not run.checkpoint_steps():
+        return False
+    last = run.checkpoint_steps()[-1]
+    return not run.damage(last) and bool(run.history()) and run.history()[-1]["step"] == last
+
+
 def _resume_step(runs: list[Run], warn: Callable[[str], None]) -> int | None:
     """Newest step at which every run has an intact checkpoint."""
     common: set[int] | None = None
@@ -102,64 +111,79 @@ def _resume_step(runs: list[Run], warn: Callable[[str], None]) -> int | None:
         for fault in faults:
             warn(f"run {run.id}: {fault}; going on from "
                  + (f"step {last}" if last is not None else "the beginning"))  # fmt: skip
-        steps = {s for s in run.checkpoint_steps() if last is not None and s <= last and not run.damage(s)}
+        seen = {line["step"] for line in run.history()}  # a checkpoint without its history cannot be gone on from
+        steps = {
+            s for s in run.checkpoint_steps() if last is not None and s <= last and s in seen and not run.damage(s)
+        }
         common = steps if common is None else common & steps
     return max(common) if common else None
 
 
-def _train(configs: list[RunConfig], tasks: list[Task], runs: list[Run], device: str, threads: int,
-           observers: Sequence[Observer], progress: Progress, warn: Callable[[str], None]) -> None:  # fmt: skip
+def _train(
+    configs: list[RunConfig],
+    tasks: list[Task],
+    runs: list[Run],
+    device: str,
+    threads: int,
+    observers: Sequence[Observer],
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> None:
     schedule = configs[0].schedule
     engine = make_engine(configs, tasks, device, threads)
-    start = _resume_step(runs, warn)
-    if start is not None:
-        engine.load_states([run.load_checkpoint(start) for run in runs])
-        spent = max((line["seconds"] for run in runs for line in run.history() if line["step"] <= start), default=0.0)
-        for run in runs:
-            run.cut_history(start)
-            known = run.record()["checkpoints"]
-            run.update(checkpoints={k: v for k, v in known.items() if int(k[5:13]) <= start},
-                       resumed=[*run.record().get("resumed", []), start])  # fmt: skip
-    else:
-        spent = 0.0
-        for run in runs:
-            run.cut_history(-1)
-            run.update(checkpoints={})
-    for run in runs:
-        run.update(status="training", engine=engine.name)
+    start = _take_up(runs, engine, provenance(device=device, threads=threads, dtype="float32"), warn)
     histories = [run.history() for run in runs]
+    spent = max((history[-1]["seconds"] for history in histories if history), default=0.0)
+    measuring = max((history[-1]["measuring_seconds"] for history in histories if history), default=0.0)
     done = [False] * len(runs)
-    began, measuring, first_step = time.perf_counter(), 0.0, engine.step
+    began = time.perf_counter()
     while True:
         step = engine.step
         if start is None or step > start:
-            seconds = spent + time.perf_counter() - began
             before = time.perf_counter()
             lines = _evaluate(engine, configs, tasks, observers, step, done)
-            for i, line in enumerate(lines):
-                if line is not None:
-                    line["seconds"] = round(seconds, 3)
-                    histories[i].append(line)
-                    runs[i].append_history(line)
             measuring += time.perf_counter() - before
-            for i, run in enumerate(runs):
-                if done[i]:
-                    continue
-                found = milestones(histories[i], schedule.grok_accuracy)
-                held = has_held(histories[i], schedule.grok_accuracy, schedule.hold_evaluations)
-                done[i] = held or step >= schedule.max_steps
-                if done[i] or schedule.is_kept(step) or step % schedule.checkpoint_every == 0:
-                    run.save_checkpoint(step, engine.state(i), _superseded(run, schedule, step))
-                if done[i]:
-                    _finish(run, found, step, spent + time.perf_counter() - began, measuring, histories[i])
-            shown = [history[-1] for history in histories]
-            elapsed = time.perf_counter() - began
-            progress([run.id for run in runs], step, _last_step(histories, schedule, step), shown,
-                     (step - first_step) / elapsed if elapsed else 0.0)  # fmt: skip
-            if all(done):
-                return
-        count = min(schedule.evaluate_every - step % schedule.evaluate_every, schedule.max_steps - step)
-        engine.train(count)
+            clock = {"seconds": round(spent + time.perf_counter() - began, 3), "measuring_seconds": round(measuring, 3)}
+            for run, history, line in zip(runs, histories, lines, strict=True):
+                if line is not None:
+                    history.append(line | clock)
+                    run.append_history(history[-1])
+        for i, (run, history) in enumerate(zip(runs, histories, strict=True)):
+            if done[i]:
+                continue
+            found = milestones(history, schedule.grok_accuracy)
+            held = has_held(history, schedule.grok_accuracy, schedule.hold_evaluations)
+            done[i] = held or step >= schedule.max_steps or found.outcome == "diverged"
+            if (done[i] or schedule.is_kept(step) or step % schedule.checkpoint_every == 0) and step != start:
+                run.save_checkpoint(step, engine.state(i), _superseded(run, schedule, step))
+            if done[i]:
+                _finish(run, found, step, history[-1])
+        elapsed = time.perf_counter() - began
+        speed = (step - (start or 0)) / elapsed if elapsed else 0.0
+        progress(
+            [run.id for run in runs], step, _last_step(histories, schedule, step), [h[-1] for h in histories], speed
+        )
+        if all(done):
+            return
+        engine.train(min(schedule.evaluate_every - step % schedule.evaluate_every, schedule.max_steps - step))
+
+
+def _take_up(runs: list[Run], engine: Engine, facts: dict[str, Any], warn: Callable[[str], None]) -> int | None:
+    """Load the newest common checkpoint, drop what came after it, note who goes on; None begins afresh."""
+    start = _resume_step(runs, warn)
+    if start is not None:
+        engine.load_states([run.load_checkpoint(start) for run in runs])
+    for run in runs:
+        run.cut_history(-1 if start is None else start)
+        record = run.record()
+        kept = {k: v for k, v in record["checkpoints"].items() if start is not None and int(k[5:13]) <= start}
+        went_on = [] if start is None else [*record.get("resumed", []), {"step": start, "provenance": facts}]
+        begun = facts if start is None else record["provenance"]
+        run.update(status="training", engine=engine.name, checkpoints=kept, resumed=went_on, provenance=begun)
+        if start is not None and (facts["threads"], facts["device"]) != (begun.get("threads"), begun.get("device")):
+            warn(f"run {run.id} began on {begun.get('device')} with {begun.get('threads')} threads and goes on with "
+                 f"{facts['threads']} on {facts['device']}: its end is not bit-identical to an undisturbed one")  # fmt: skip
+    return start
 
 
 def _last_step(histories: list[list[dict[str, Any]]], schedule: ScheduleConfig, step: int) -> int:
@@ -197,7 +221,7 @@ def _evaluate(engine: Any, configs: list[RunConfig], tasks: list[Task], observer
                 rule.text: {"train_accuracy": float(train.accuracy[i, k]), "test_accuracy": float(test.accuracy[i, k])}
                 for k, rule in enumerate(task.rules)
             }
-        due = [o for o in observers if o.every == 0 or step % o.every == 0]
+        due = [o for o in observers if (o.every == 0 or step % o.every == 0) and math.isfinite(line["train_loss"])]
         if due:
             weights = engine.weights(i)
             line["measures"] = {o.name: o.measure(task, config, weights) for o in due}
@@ -205,14 +229,13 @@ def _evaluate(engine: Any, configs: list[RunConfig], tasks: list[Task], observer
     return lines
 
 
-def _finish(run: Run, found: Milestones, step: int, seconds: float, measuring: float, history: list[dict]) -> None:
-    last = history[-1]
+def _finish(run: Run, found: Milestones, step: int, last: dict[str, Any]) -> None:
+    steps = {name: getattr(found, name) for name in ("memorised", "first", "sustained", "stable")}
     run.update(
         status="finished",
         outcome=found.outcome,
-        steps={"memorised": found.memorised, "first": found.first, "sustained": found.sustained,
-               "stable": found.stable, "trained": step},
+        steps=steps | {"trained": step},
         final={k: last[k] for k in ("train_loss", "test_loss", "train_accuracy", "test_accuracy")},
-        seconds=round(seconds, 3),
-        measuring_seconds=round(measuring, 3),
-    )  # fmt: skip
+        seconds=last["seconds"],
+        measuring_seconds=last["measuring_seconds"],
+    )
