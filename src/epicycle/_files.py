@@ -5,7 +5,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,8 @@ def atomic(path: Path) -> Iterator[Path]:
     scratch = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        scratch = Path(name)
+        scratch = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+        scratch.touch(exist_ok=False)
         yield scratch
         with scratch.open("rb") as written:
             os.fsync(written.fileno())

@@ -73,8 +73,8 @@ def _explained(circuit: Circuit) -> str:
     return (f"{head}: with only {'those' if many else 'that'} the loss is {number(found['restricted'])} nats{where} (all logits: "
             f"{number(found['full'])}), without {'them' if many else 'it'} the training loss goes from "
             f"{number(found['full_train'])} to {number(found['excluded'])} nats; {control} (chance: "
-            f"{number(math.log(circuit.modulus))}). Beyond permuted numbers at p <= 0.01, all frequencies looked at, are "
-            f"{nulls} of the {len(keys)}.")  # fmt: skip
+            f"{number(math.log(circuit.modulus))}). Of {'these' if many else 'this'}, "
+            f"{nulls} stand out from permuted numbers (p <= 0.01, all frequencies looked at).")  # fmt: skip
 
 
 def finding(grok: Grok) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ def _circles(grok: Grok, task: Task, index: int) -> Section:
     keys, period = list(circuit.key_frequencies)[:8], _period(circuit)
     body = "" if keys else "<p>No frequency stands out, so there is no circle to draw.</p>"
     for site, words in SITE_WORDS.items() if keys else ():
-        columns = min(4, len(keys))
+        columns = 4
         rows = -(-len(keys) // columns)
         with style.figure(2.3 * columns, 2.4 * rows, rows, columns, squeeze=False) as (fig, axes):
             for ax in axes.flat[len(keys) :]:
