@@ -77,6 +77,11 @@ class Circuit(Result):
 def circles(table: np.ndarray, basis: Basis, keys: tuple[int, ...]) -> np.ndarray:
     """Each number's place on the circle of each key frequency, (keys, p, 2).
 
+    Args:
+        table: (p, channels), in any unit; the places are in the same.
+        basis: Its frequencies are those of `keys`.
+        keys: Frequencies.
+
     The plane is spanned by the table's own cosine and sine coefficient vectors, made orthonormal; the first axis is the
     larger one. A table without the frequency gives a small blob.
     """

@@ -20,7 +20,7 @@ from epicycle.training.loop import Observer
 
 
 def bases_of(modulus: int) -> list[Basis]:
-    """The bases a modulus allows: additive always, multiplicative for odd primes."""
+    """The bases a modulus allows: additive always, multiplicative for primes above 3."""
     names = ["additive"] + (["multiplicative"] if is_prime(modulus) and modulus > 3 else [])
     return [BASES[name](modulus) for name in names]
 
@@ -29,6 +29,14 @@ def pair_grid(task: Task, config: RunConfig, index: int = 0) -> tuple[np.ndarray
     """Tokens of all p^2 pairs of one formula (row-major), their answers (p, p), and which were trained on.
 
     Answers are -1 where a formula has none. Pairs of the published operand range beyond the modulus are left out.
+
+    Args:
+        task: A task of two operands.
+        config: Says where the answer is read, and so how tokens are laid out.
+        index: Which formula of a mixture.
+
+    Returns:
+        Token ids (p^2, 3), answers (p, p), and a boolean (p, p).
     """
     p = task.config.modulus
     inside = (task.operands < p).all(1)

@@ -88,7 +88,9 @@ def phase_bias(norms: FourierNorms) -> float:
 def gini(values: Float[np.ndarray, " k"]) -> float:
     """Gini coefficient of non-negative values: 0 if all are equal, 1 - K/n for K equal lines among n.
 
-    Source: Nanda et al. 2023 apply it to Fourier norms. Its noise floor depends on the width: about 1/sqrt(pi d)
+    Source:
+        Nanda et al. 2023 apply it to the Fourier norms of cosine and sine rows.
+        Deviates: `measures` applies it to the power of whole frequencies, which is higher. Its noise floor depends on the width: about 1/sqrt(pi d)
     for power over d channels.
     """
     x = np.sort(np.asarray(values, np.float64))
