@@ -88,10 +88,11 @@ def phase_bias(norms: FourierNorms) -> float:
 def gini(values: Float[np.ndarray, " k"]) -> float:
     """Gini coefficient of non-negative values: 0 if all are equal, 1 - K/n for K equal lines among n.
 
+    The noise floor depends on the width: about 1/sqrt(pi d) for power over d channels.
+
     Source:
         Nanda et al. 2023 apply it to the Fourier norms of cosine and sine rows.
-        Deviates: `measures` applies it to the power of whole frequencies, which is higher. Its noise floor depends on the width: about 1/sqrt(pi d)
-    for power over d channels.
+        Deviates: `measures` applies it to the power of whole frequencies, which gives a higher value.
     """
     x = np.sort(np.asarray(values, np.float64))
     total = x.sum()
