@@ -82,4 +82,4 @@ def slow_reason(precision: Literal["float", "double"] = "float") -> str | None:
         if os.environ.get("EPICYCLE_NO_COMPILER")
         else ("no C compiler was found" if compiler() is None else "the C compiler failed")
     )
-    return f"{why}: training uses PyTorch, with the same results and about 2 to 3 times slower (install gcc to mend it)"
+    return f"{why}: training uses PyTorch, with the same mathematics and about 9 times slower (install gcc to mend it)"
