@@ -210,3 +210,18 @@ def test_captured_steps_on_a_gpu():
     found = np.concatenate([on_gpu.train(stacked, 30), on_gpu.train(stacked, 70)], 1)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-3)
     np.testing.assert_allclose(found[1], expected[0], rtol=1e-3)
+
+
+@needs_compiler
+def test_two_models_train_at_once_in_one_process():
+    from concurrent.futures import ThreadPoolExecutor
+
+    config = MODELS["furuta2024"]
+    _, _, _, _, weights, rows, examples = _setting(config, TASKS["a+b"], torch.float32)
+    alone = FusedStep(config, rows, weights, OptimiserConfig(), threads=2)
+    expected = alone.train(examples, 200)
+    steps = [FusedStep(config, rows, weights, OptimiserConfig(), threads=2) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        for losses in pool.map(lambda step: step.train(examples, 200), steps, timeout=120):
+            np.testing.assert_array_equal(losses, expected)
+    assert alone.train(examples, 0).shape == (0, 1)
