@@ -130,3 +130,27 @@ def test_browser_shows_it_without_error_or_request(runs, tmp_path):
 def test_a_console_error_would_be_seen(tmp_path):
     (tmp_path / "bad.html").write_text("<script>throw new Error('seen')</script>")
     assert "CONSOLE" in _browse(tmp_path / "bad.html", "--dump-dom", tmp_path=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("full", "restricted", "excluded", "control", "expected"),
+    [
+        (3e-7, 5e-8, 6.0, 1e-7, "made of"),
+        (2e-5, 2e-5, 2.7, 1e-5, "made of"),  # excluded below guessing, yet far above its controls
+        (0.3, 1.2, 19.0, 2e-6, "leaned on"),  # other frequencies are needed too
+        (6.6, 1.7, 0.03, 1e-4, "not carried"),  # hardly worse without them
+        (0.002, 0.7, 0.004, 0.003, "not carried"),  # no worse than the controls
+    ],
+)
+def test_verdict_follows_the_losses(full, restricted, excluded, control, expected):
+    from types import SimpleNamespace
+
+    from epicycle.report.grok import verdict
+
+    losses = {"full": full, "full_train": 1e-7, "restricted": restricted, "excluded": excluded, "control": (control,),
+              "subspace": (1e-7,)}  # fmt: skip
+    circuit = SimpleNamespace(
+        key_frequencies=(3,), modulus=31, basis="additive", losses={"additive": {"answer": losses}}
+    )
+    assert verdict(circuit) == expected
+    assert verdict(SimpleNamespace(key_frequencies=())) == "none"

@@ -11,9 +11,6 @@ from epicycle.report.page import Page, Tile, number
 from epicycle.report.sections import SECTIONS, WITHOUT_CIRCUIT, command
 from epicycle.tasks.modular import Task, modular_task
 
-KEEPS, NEEDS = 2.0, 10.0
-"""Restricted loss at most twice the full one: the waves suffice. Excluded at least ten times the worst control: needed."""
-
 
 def _learned(grok: Grok, task: Task) -> str:
     """What the run learned, with what guessing gives beside it."""
@@ -39,15 +36,23 @@ def _learned(grok: Grok, task: Task) -> str:
 
 
 def verdict(circuit: Circuit) -> str:
-    """What the losses say of the key waves: `made of`, `needed`, `not carried`, or `none` without key frequencies."""
+    """What the losses say of the key waves; ln p below is the loss of guessing.
+
+    `made of`: with only them the loss is at most ln p / 10 and at most twice the full one, without them at least
+    ln p / 2 and ten times its worst control. `leaned on`: without them the loss is at least ln p / 10 and ten times its
+    worst control. `not carried`: neither. `none`: no frequency leads.
+
+    Source: ours; the thresholds are conventions, and the report prints every loss they look at.
+    """
     if not circuit.key_frequencies:
         return "none"
-    found = circuit.losses[circuit.basis]["answer"]
+    found, guess = circuit.losses[circuit.basis]["answer"], math.log(circuit.modulus)
     worst = max([*found["control"], *found["subspace"], found["full_train"]])
-    needed = found["excluded"] >= NEEDS * worst
-    if needed and found["restricted"] <= KEEPS * found["full"]:
-        return "made of"
-    return "needed" if needed else "not carried"
+    restricted, excluded = found["restricted"], found["excluded"]
+    if excluded < 10 * worst or excluded < guess / 10:
+        return "not carried"
+    is_made = restricted <= min(guess / 10, 2 * found["full"]) and excluded >= guess / 2
+    return "made of" if is_made else "leaned on"
 
 
 def _explained(circuit: Circuit) -> str:
@@ -61,7 +66,7 @@ def _explained(circuit: Circuit) -> str:
     waves = f"{len(keys)} wave{'s' if many else ''}{of} of the answer, k = {', '.join(map(str, keys))}"
     head = {
         "made of": f"Its answers to {circuit.formula} are made of {waves}",
-        "needed": f"Its answers to {circuit.formula} need {waves}, but not {'these' if many else 'this'} alone",
+        "leaned on": f"Its answers to {circuit.formula} lean on {waves}, but are not made of {'these' if many else 'this'} alone",
         "not carried": f"Its logits for {circuit.formula} lead with {waves}, which do{'' if many else 'es'} not carry the answers",
     }[what]
     where = "" if circuit.basis == "additive" else " (over pairs without a zero)"
