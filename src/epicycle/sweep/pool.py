@@ -76,7 +76,12 @@ def grok_all(
                     speed = (total - seen_before) / (time.perf_counter() - began)
                     progress([path.name for path in paths], min((line["step"] for line in known), default=0),
                              configs[0].schedule.max_steps, known, speed)  # fmt: skip
-        except (EpicycleError, KeyboardInterrupt):
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():  # their runs go on from the last checkpoint next time
+                worker.terminate()
+            raise
+        except EpicycleError:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [analyse_run(open_run(future.result())) for future in futures]
