@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from epicycle.training.config import ScheduleConfig as ScheduleConfig
     from epicycle.training.config import furuta2024 as furuta2024
     from epicycle.training.config import nanda2023 as nanda2023
+    from epicycle.training.loop import train_run as train_run
 
 _WHERE = {
     "Circuit": "epicycle.analysis.circuit",
@@ -68,6 +69,7 @@ _WHERE = {
     "null_test": "epicycle.fourier.nulls",
     "open_run": "epicycle.runs.directory",
     "selftest": "epicycle.analysis.selftest",
+    "train_run": "epicycle.training.loop",
     "write_report": "epicycle.report.grok",
 }
 
@@ -101,6 +103,7 @@ __all__ = [
     "null_test",
     "open_run",
     "selftest",
+    "train_run",
     "write_report",
 ]
 

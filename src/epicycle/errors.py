@@ -25,7 +25,3 @@ class DataError(EpicycleError, ValueError):
 
 class RunError(EpicycleError, RuntimeError):
     """A run directory is missing, belongs to another configuration, or is damaged."""
-
-
-class MissingDependencyError(EpicycleError, ImportError):
-    """An optional package is needed for what was asked; the message names the extra to install."""

@@ -10,7 +10,7 @@ from typing import Any
 COSINE, SINE = "#1f6f8b", "#d1603d"
 TRAIN, TEST = "#8a8f98", "#14213d"
 FFD, FCR = "#2a9d5c", "#9b4dca"
-KEY, CONTROL = "#c1121f", "#b8bdc6"
+KEY = "#c1121f"
 SEQUENTIAL = "magma_r"
 
 STYLE: Any = {
