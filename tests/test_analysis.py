@@ -120,6 +120,14 @@ def test_pool_trains_what_one_process_trains(tiny, tmp_path):
     assert len(list_runs(tmp_path / "pool")) == 2
 
 
+def test_pool_names_a_damaged_checkpoint(tiny, tmp_path, capfd):
+    [found] = grok(tiny(steps=100), tmp_path, device="cpu")
+    last = found.run.path / "checkpoints" / "step-00000100.safetensors"
+    last.write_bytes(last.read_bytes() + b"x")
+    grok_all([tiny(steps=100)], tmp_path, every_seconds=0.1)
+    assert f"{last.name} is corrupted" in capfd.readouterr().err
+
+
 def test_pool_passes_on_a_sentence(tiny, tmp_path):
     from epicycle.runs.directory import create_run
     from epicycle.training.config import to_dict

@@ -30,6 +30,20 @@ def _same(first, second):
     assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
+def cut_at(stop_at, config, root):
+    """Train until the evaluation at `stop_at` and break off there."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(runs, step, *_):
+        if step == stop_at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_run(config, root, device="cpu", progress=stop)
+
+
 def test_configuration_round_trips_and_names_the_run(tiny):
     config = tiny("a*b")
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == tiny("a*b")
@@ -57,16 +71,8 @@ def test_running_again_returns_at_once(tiny, tmp_path):
 
 @pytest.mark.parametrize("stop_at", [50, 150, 250])
 def test_stopped_and_resumed_is_bit_identical(tiny, tmp_path, stop_at):
-    class Stop(Exception):
-        pass
-
-    def stop(runs, step, *_):
-        if step == stop_at:
-            raise Stop
-
     whole = train_run(tiny(), tmp_path / "whole", device="cpu")
-    with pytest.raises(Stop):
-        train_run(tiny(), tmp_path / "cut", device="cpu", progress=stop)
+    cut_at(stop_at, tiny(), tmp_path / "cut")
     _same(whole, train_run(tiny(), tmp_path / "cut", device="cpu"))
 
 
@@ -107,16 +113,8 @@ def test_interrupt_says_that_nothing_is_lost(tmp_path):
 
 
 def test_corrupted_checkpoint_is_named_and_the_last_good_one_used(tiny, tmp_path):
-    class Stop(Exception):
-        pass
-
-    def stop(runs, step, *_):
-        if step == 250:
-            raise Stop
-
     whole = train_run(tiny(), tmp_path / "whole", device="cpu")
-    with pytest.raises(Stop):
-        train_run(tiny(), tmp_path / "cut", device="cpu", progress=stop)
+    cut_at(250, tiny(), tmp_path / "cut")
     [run] = list_runs(tmp_path / "cut")
     newest = run.path / "checkpoints" / checkpoint_name(run.checkpoint_steps()[-1])
     data = bytearray(newest.read_bytes())
@@ -131,16 +129,8 @@ def test_corrupted_checkpoint_is_named_and_the_last_good_one_used(tiny, tmp_path
 
 
 def test_torn_history_line_is_dropped(tiny, tmp_path):
-    class Stop(Exception):
-        pass
-
-    def stop(runs, step, *_):
-        if step == 250:
-            raise Stop
-
     whole = train_run(tiny(), tmp_path / "whole", device="cpu")
-    with pytest.raises(Stop):
-        train_run(tiny(), tmp_path / "cut", device="cpu", progress=stop)
+    cut_at(250, tiny(), tmp_path / "cut")
     [run] = list_runs(tmp_path / "cut")
     with (run.path / "history.jsonl").open("a") as file:
         file.write('{"step": 300, "train_lo')
@@ -181,9 +171,6 @@ def test_two_processes_cannot_train_one_run(tiny, tmp_path):
 
 
 def test_full_disk_is_a_sentence_and_leaves_nothing_half_written(tiny, tmp_path, monkeypatch):
-    class Stop(Exception):
-        pass
-
     real = os.fsync
 
     def full(descriptor):
@@ -294,15 +281,7 @@ def test_a_run_that_diverges_ends_and_says_so(tiny, tmp_path):
 
 
 def test_resuming_with_other_threads_is_said_and_recorded(tiny, tmp_path):
-    class Stop(Exception):
-        pass
-
-    def stop(runs, step, *_):
-        if step == 250:
-            raise Stop
-
-    with pytest.raises(Stop):
-        train_run(tiny(), tmp_path, device="cpu", progress=stop)
+    cut_at(250, tiny(), tmp_path)
     said = []
     run = train_run(tiny(), tmp_path, device="cpu", threads=2, warn=said.append)
     assert "its end is not bit-identical to an undisturbed one" in said[0]

@@ -108,13 +108,10 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
     progress = TrainingProgress()
     if device == "cpu" and len(chosen) > 1 and options.threads > 1:
         found = grok_all(chosen, options.out, workers=options.threads, progress=progress, given=given)
-    elif device == "cpu":
-        found = [g for c in chosen
-                 for g in grok(c, options.out, device=device, threads=options.threads, progress=progress, warn=say, given=given)]  # fmt: skip
     else:
-        found = grok(
-            chosen, options.out, device=device, threads=options.threads, progress=progress, warn=say, given=given
-        )
+        batches = [[config] for config in chosen] if device == "cpu" else [chosen]
+        options_ = {"device": device, "threads": options.threads, "progress": progress, "warn": say, "given": given}
+        found = [each for batch in batches for each in grok(batch, options.out, **options_)]
     progress.close()
     runs, pages = [], []
     for each in found:

@@ -9,6 +9,14 @@ from numpy.typing import ArrayLike
 from epicycle.plots import style
 
 
+def _for_log_axis(steps: ArrayLike) -> np.ndarray:
+    """Steps as floats; step 0 becomes half the first interval, so that it has a place."""
+    x = np.array(steps, float)
+    if len(x) > 1 and x[0] == 0:
+        x[0] = x[1] / 2
+    return x
+
+
 def grokking(steps: ArrayLike, series: Mapping[str, ArrayLike], marks: Mapping[str, int], chance: float,
              ax: Any = None) -> Any:  # fmt: skip
     """Accuracies, FFD and FCR over steps (log axis) on one vertical axis from 0 to 1.
@@ -22,9 +30,7 @@ def grokking(steps: ArrayLike, series: Mapping[str, ArrayLike], marks: Mapping[s
         ax: Axes to draw on.
     """
     ax = style.axes(ax, 7.2, 3.2)
-    x = np.array(steps, float)
-    if len(x) > 1 and x[0] == 0:
-        x[0] = x[1] / 2
+    x = _for_log_axis(steps)
     colors = {"train": style.TRAIN, "test": style.TEST, "FFD": style.FFD, "FCR": style.FCR}
     for name, values in series.items():
         color = next((c for word, c in colors.items() if word in name), "#555")
@@ -42,9 +48,7 @@ def grokking(steps: ArrayLike, series: Mapping[str, ArrayLike], marks: Mapping[s
 def losses(steps: ArrayLike, series: Mapping[str, ArrayLike], ax: Any = None, chance: float | None = None) -> Any:
     """Losses in nats over steps, both axes logarithmic; `chance` is the loss of guessing."""
     ax = style.axes(ax, 7.2, 2.8)
-    x = np.array(steps, float)
-    if len(x) > 1 and x[0] == 0:
-        x[0] = x[1] / 2
+    x = _for_log_axis(steps)
     colors = {"full": style.TEST, "train": style.TRAIN, "restricted": style.COSINE, "excluded": style.KEY}
     for name, values in series.items():
         color = next((c for word, c in colors.items() if word in name), "#555")

@@ -7,6 +7,7 @@ read from the run directories, so a killed driver loses nothing and running agai
 import concurrent.futures
 import json
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +19,13 @@ from epicycle.runs.directory import open_run, run_id
 from epicycle.training.config import RunConfig, to_dict
 
 
+def _to_stderr(text: str) -> None:
+    """A worker's warning, such as a damaged checkpoint that was passed over, reaches the user's terminal."""
+    sys.stderr.write(text + "\n")
+
+
 def _work(config: RunConfig, root: str, given: dict[str, Any] | None) -> str:
-    [found] = grok(config, root, device="cpu", threads=1, given=given)
+    [found] = grok(config, root, device="cpu", threads=1, warn=_to_stderr, given=given)
     return str(found.run.path)
 
 
