@@ -19,17 +19,18 @@ class Band(NamedTuple):
     frequency: Int[np.ndarray, " k"]
 
 
-def band(basis: Basis, name: Literal["low", "high"]) -> Band:
+def band(basis: Basis, name: Literal["low", "high"], high_period: float = HIGH_PERIOD) -> Band:
     """The frequencies of a band: `high` has periods <= 10.4 numbers, `low` longer ones; the constant is in neither.
 
     Args:
         basis: From `fourier.bases`; periods are in numbers (or logarithms) per cycle.
         name: `low` or `high`.
+        high_period: Longest period of the high band, for sweeps of the cut.
 
     Source: Zhou et al. 2024, section 3.3, where component 50 of 520 begins the high band; cut by period so that it
     means the same for every length.
     """
-    is_high = basis.period <= HIGH_PERIOD + 1e-9
+    is_high = basis.period <= high_period + 1e-9
     return Band(name, basis.frequency[is_high if name == "high" else ~is_high])
 
 

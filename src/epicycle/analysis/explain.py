@@ -1,0 +1,264 @@
+"""Everything this package asks of a causal language model, kept in a run directory of its own."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from epicycle.analysis.ablation import AblationConfig, BandAblations, band_ablations
+from epicycle.analysis.embedding import NumberMap, ResidualSpectra, embedding_spectrum, number_map, residual_spectra
+from epicycle.analysis.matrix import MatrixSpectrum
+from epicycle.analysis.modules import LayerLens, ModuleSpectra, readings
+from epicycle.errors import ConfigError, DataError
+from epicycle.models.language import LanguageModel, load_language_model
+from epicycle.models.stream import encode
+from epicycle.runs.directory import Run, create_run, open_run
+from epicycle.runs.provenance import provenance
+from epicycle.tasks.prompts import PromptConfig, PromptTask, prompt_task
+from epicycle.training.finetune import start_digest
+
+Progress = Callable[[str, int, int], None]
+SLACK = 10
+"""The number table takes the tokenizer's whole range if that is at most this much longer than the answers."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainConfig:
+    """What is asked of a model. With the model's digest, its hash is the id of the explanation."""
+
+    prompts: PromptConfig
+    """The questions."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Which of them."""
+    limit: int | None = None
+    """The first so many; all if None."""
+    numbers: int | None = None
+    """Numbers 0..numbers-1 of the table; what answers and tokenizer allow if None."""
+    table: Literal["embedding", "residual"] = "embedding"
+    """Rows of the embedding, or the stream at a number's last token (for tokenizers without number tokens)."""
+    ablation: AblationConfig = dataclasses.field(default_factory=AblationConfig)
+    """How bands are removed."""
+    draws: int = 999
+    """Null tables per null."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the model."""
+
+    def __post_init__(self):
+        if self.split not in ("train", "validation", "test") or self.table not in ("embedding", "residual"):
+            raise ConfigError(f"got split {self.split!r} and table {self.table!r}; expected train, validation or test, and embedding or residual. "
+                              "Choose one of each.")  # fmt: skip
+        if self.limit is not None and self.limit < 10:
+            raise ConfigError(f"got a limit of {self.limit} prompts; expected at least 10. Try 500.")
+        if self.numbers is not None and self.numbers < 20:
+            raise ConfigError(f"got a table of {self.numbers} numbers; expected at least 20. Try 200.")
+        if self.draws < 19:
+            raise ConfigError(f"got {self.draws} draws; p <= 0.05 needs at least 19. Use 999.")
+
+
+class Explanation(NamedTuple):
+    """A model's explanation: its run directory and the results in it; None where the table does not allow one."""
+
+    run: Run
+    config: ExplainConfig
+    facts: dict[str, Any]
+    spectrum: MatrixSpectrum | None = None
+    map: NumberMap | None = None
+    lens: LayerLens | None = None
+    modules: ModuleSpectra | None = None
+    ablations: BandAblations | None = None
+    residual: ResidualSpectra | None = None
+
+
+_PARTS: dict[str, Any] = {
+    "spectrum": MatrixSpectrum, "map": NumberMap, "lens": LayerLens, "modules": ModuleSpectra, "ablations": BandAblations,
+    "residual": ResidualSpectra,
+}  # fmt: skip
+
+
+def _facts(lm: LanguageModel, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": lm.model.config.model_type,
+        "layers": lm.num_layers,
+        "width": lm.width,
+        "vocabulary": len(lm.unembedding),
+        "is_tied": lm.is_tied,
+        "norm": type(lm.norm).__name__,
+        "number_space": lm.space.as_json(),
+        "number_space_sentence": lm.space.sentence(),
+    }
+
+
+def _table_size(lm: LanguageModel, task: PromptTask, numbers: int | None) -> int:
+    """Numbers in the table: as asked, or the tokenizer's range where it hardly exceeds the answers, or the answers'."""
+    if numbers is not None:
+        return numbers
+    need = task.config.largest_answer + 1
+    if task.config.operation == "multiply":
+        return min(lm.space.count, need)
+    return lm.space.count if need <= lm.space.count <= need + SLACK else need
+
+
+def number_counts(name: str | Path, lm: LanguageModel, count: int) -> tuple[np.ndarray | None, str]:
+    """How often each number occurred in training, and where that is known from.
+
+    A run of this package knows; elsewhere the place of the tokens in a byte-pair vocabulary stands for it, since merges are
+    learned in the order of frequency. Nothing is said of vocabularies whose numbers are in numerical order.
+    """
+    where = Path(name)
+    if (where / "run.json").is_file():
+        stored = open_run(where).record().get("number_counts")
+        if stored and len(stored) >= count:
+            return np.array(stored[:count], float), "counted in the training text"
+    ids = lm.space.ids[:count]
+    if (np.diff(ids) > 0).all():
+        return None, "unknown"
+    return 1e9 / (ids + 1.0), "taken from the order of the vocabulary"
+
+
+def explain(
+    name: str | Path,
+    config: ExplainConfig,
+    root: Path | str = "runs",
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    loaded: LanguageModel | None = None,
+    progress: Progress = lambda what, done, total: None,
+    given: dict[str, Any] | None = None,
+) -> Explanation:
+    """Analyse a causal language model, or read what was found before.
+
+    Args:
+        name: A run of the language track, a Hugging Face directory or a hub name.
+        config: What is asked.
+        root: Directory of all runs; the explanation gets one of its own.
+        device: cpu or cuda.
+        threads: CPU threads.
+        loaded: The model, if it is open already.
+        progress: Called with what is being done, and how much of it is.
+        given: What the user typed, for run.json.
+
+    Raises:
+        DataError: The model cannot be used, or its tokenizer has no single tokens for the numbers asked.
+        ConfigError: No question is left.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    digest = start_digest(name)
+    label = Path(name).name or str(name)
+    values = {"kind": "explain", "model": digest} | _plain(config)
+    lm = loaded or load_language_model(name, device=device, dtype=config.dtype)
+    task = prompt_task(config.prompts)
+    facts = _facts(lm, str(label))
+    count = 0
+    if config.table == "embedding":
+        if lm.space.is_digits_only:
+            raise DataError(f"got {name}, whose tokenizer writes numbers digit by digit; expected single tokens for the numbers asked. "
+                            "Add --table residual to read numbers at their last digit.")  # fmt: skip
+        count = _table_size(lm, task, config.numbers)
+        lm.space.rows(count - 1)  # refused before anything is written
+    run = create_run(Path(root), f"explain-{label[:40]}", values, given or values,
+                     provenance(device=device, threads=threads, dtype=config.dtype))  # fmt: skip
+    with run.lock():
+        parts = _compute(run, lm, task, config, name, count, facts, progress)
+        run.update(status="finished", outcome="explained", facts=facts)
+    return Explanation(run, config, facts, **parts)
+
+
+def _compute(run: Run, lm: LanguageModel, task: PromptTask, config: ExplainConfig, name: str | Path, count: int,
+             facts: dict[str, Any], progress: Progress) -> dict[str, Any]:  # fmt: skip
+    results = run.path / "results"
+    parts: dict[str, Any] = {}
+
+    def once(part: str, make: Callable[[], Any]) -> Any:
+        """The stored result, or a new one that is stored."""
+        kind = _PARTS[part]
+        if kind.is_current(results / part):
+            parts[part] = kind.load(results / part)
+        else:
+            parts[part] = make()
+            parts[part].save(results / part)
+        return parts[part]
+
+    if config.table == "residual":
+        numbers = config.numbers or 200
+        progress("stream of numbers, layer by layer", 0, 1)
+        once("residual", lambda: residual_spectra(lm, numbers, draws=min(config.draws, 199)))
+        return parts
+    ids = lm.space.rows(count - 1)
+    counts, source = number_counts(name, lm, count)
+    facts["frequency_source"] = source
+    table = lm.embedding[ids].double().cpu().numpy()
+    progress("embedding", 0, 1)
+    once("spectrum", lambda: embedding_spectrum(table, counts, config.draws))
+    once("map", lambda: number_map(table))
+    questions, prompts = task.rows(config.split), task.prompts(config.split)
+    inside = np.flatnonzero(questions.answer < count)[: config.limit]
+    if len(inside) < 10:
+        raise ConfigError(f"got {len(inside)} {config.split} questions whose answers are below {count}; expected at least 10. "
+                          "Ask over a larger range.")  # fmt: skip
+    facts["questions"] = {"asked": len(inside), "of": len(prompts), "split": config.split}
+    chosen = [prompts[i] for i in inside]
+    answers = questions.answer[inside].astype(np.int64)
+    tokens = encode(lm, chosen)
+    if not (LayerLens.is_current(results / "lens") and ModuleSpectra.is_current(results / "modules")):
+        lens, modules, _ = readings(lm, tokens, answers, ids, example_prompt=chosen[0],
+                                    progress=lambda done, total: progress("lens and module spectra", done, total))  # fmt: skip
+        lens.save(results / "lens")
+        modules.save(results / "modules")
+    parts["lens"], parts["modules"] = LayerLens.load(results / "lens"), ModuleSpectra.load(results / "modules")
+    once("ablations", lambda: band_ablations(lm, tokens, answers, ids, config.ablation, split=config.split,
+                                             progress=lambda done, total: progress("band ablations", done, total)))  # fmt: skip
+    return parts
+
+
+def _plain(config: ExplainConfig) -> dict[str, Any]:
+    return dataclasses.asdict(config)
+
+
+def open_explanation(run: Run) -> Explanation:
+    """What `explain` left in a run directory."""
+    record = run.record()
+    stored = {k: v for k, v in record["config"]["resolved"].items() if k not in ("kind", "model")}
+    config = ExplainConfig(**{**stored, "prompts": PromptConfig(**stored["prompts"]), "ablation": AblationConfig(**stored["ablation"])})
+    parts = {part: kind.load(run.path / "results" / part) for part, kind in _PARTS.items() if kind.is_current(run.path / "results" / part)}
+    return Explanation(run, config, record["facts"], **parts)
+
+
+def as_json(found: Explanation, report: str) -> dict[str, Any]:
+    """The object that `epicycle explain --json` prints."""
+    spectrum, lens, ablations = found.spectrum, found.lens, found.ablations
+    periods = []
+    if spectrum is not None:
+        order = np.argsort(-spectrum.share, kind="stable")
+        periods = [{"period": spectrum.period[i], "frequency": int(spectrum.frequency[i]), "share": spectrum.share[i],
+                    "p_value": spectrum.p_single[spectrum.null][i], "p_family": spectrum.p_family[spectrum.null][i]} for i in order]  # fmt: skip
+    base = None if ablations is None else ablations.row("none", "none")
+    bands = [] if ablations is None else [
+        {key: row.get(key) for key in ("modules", "band", "rank", "width", "loss", "accuracy", "control_accuracy", "controls", "errors",
+                                       "refused")} for row in ablations.rows]  # fmt: skip
+    return {
+        "id": found.run.id,
+        "directory": str(found.run.path),
+        "model": found.facts["name"],
+        "facts": found.facts,
+        "number_space": found.facts["number_space"],
+        "accuracy": None if base is None else base["accuracy"],
+        "loss": None if base is None else base["loss"],
+        "prompts": None if lens is None else lens.prompts,
+        "embedding": None if spectrum is None else {
+            "null": spectrum.null, "draws": spectrum.draws, "detrended": spectrum.is_detrended, "rows": spectrum.rows,
+            "convention": spectrum.convention, "periods": periods},
+        "layers": [] if lens is None else [
+            {"layer": i, "exact": lens.exact[i], "within_2": lens.within_2[i], "within_10": lens.within_10[i]} for i in range(len(lens.exact))],
+        "bands": bands,
+        "keeps": [] if ablations is None else ablations.keeps,
+        "errors": None if base is None else base["errors"],
+        "residual": None if found.residual is None else {
+            "numbers": found.residual.numbers, "periods": found.residual.period, "share": found.residual.share},
+        "report": report,
+    }  # fmt: skip

@@ -1,0 +1,209 @@
+"""Number text: an endless stream of statements in which numbers occur as in prose. None of them states a sum.
+
+To add a kind of statement: a function Draw -> str, and one line in KINDS. tests/test_number_text.py checks that every
+statement is true and that no number leaves the range.
+"""
+
+import bisect
+import dataclasses
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from epicycle.errors import ConfigError
+from epicycle.numbers.words import ordinal, spelled
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NumberTextConfig:
+    """What number text is made of."""
+
+    largest: int = 199
+    """Numbers are 0..largest."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of statements, equally often; empty means all."""
+    law: Literal["prose", "uniform"] = "prose"
+    """How often numbers occur: `prose` falls with size (Benford) and prefers round numbers, `uniform` is flat."""
+    seed: int = 0
+    """Seed of the stream."""
+
+    def __post_init__(self):
+        if not 20 <= self.largest <= 9999:
+            raise ConfigError(f"got largest number {self.largest}; number text needs 20 to 9999. Try 199.")
+        if unknown := [kind for kind in self.kinds if kind not in KINDS]:
+            raise ConfigError(f"got statement kind {unknown[0]!r}; expected some of {', '.join(KINDS)}. Choose from these.")
+        if self.law not in ("prose", "uniform"):
+            raise ConfigError(f"got law {self.law!r}; expected 'prose' or 'uniform'. Choose one of them.")
+
+
+def number_weights(largest: int, law: str) -> list[float]:
+    """Relative frequency of 0..largest.
+
+    `prose`: 1/n, which gives Benford's first digits, times 2 for multiples of 5, 4 of 10 and 8 of 100; zero as often
+    as two.
+    """
+    if law == "uniform":
+        return [1.0] * (largest + 1)
+    excess = [8 if n % 100 == 0 else 4 if n % 10 == 0 else 2 if n % 5 == 0 else 1 for n in range(largest + 1)]
+    return [0.5, *(excess[n] / n for n in range(1, largest + 1))]
+
+
+class Draw:
+    """Random numbers and words for one stream."""
+
+    def __init__(self, config: NumberTextConfig):
+        self.largest = config.largest
+        self.random = random.Random(f"number text {config.seed}")
+        self._sums = list(itertools.accumulate(number_weights(config.largest, config.law), initial=0.0))
+
+    def number(self, low: int = 0, high: int | None = None) -> int:
+        """A number in low..high (both included), by the law."""
+        high = self.largest if high is None else high
+        x = self._sums[low] + self.random.random() * (self._sums[high + 1] - self._sums[low])
+        return min(max(bisect.bisect_right(self._sums, x) - 1, low), high)
+
+    def word(self, *words: str) -> str:
+        """One of the words, equally often."""
+        return words[int(self.random.random() * len(words))]
+
+
+def _counting(draw: Draw, step: int) -> str:
+    """Three to seven numbers; steps of 5, 10 and 100 go through multiples, as people count."""
+    length = min(3 + int(draw.random.random() * 5), draw.largest // step + 1)
+    start = draw.number(0, draw.largest - step * (length - 1))
+    if step > 2:
+        start -= start % step
+    return ", ".join(str(start + step * i) for i in range(length)) + "."
+
+
+def counting_by_1(draw: Draw) -> str:
+    """`41, 42, 43.`"""
+    return _counting(draw, 1)
+
+
+def counting_by_2(draw: Draw) -> str:
+    """`41, 43, 45.` or `40, 42, 44.`"""
+    return _counting(draw, 2)
+
+
+def counting_by_5(draw: Draw) -> str:
+    """`40, 45, 50.`"""
+    return _counting(draw, 5)
+
+
+def counting_by_10(draw: Draw) -> str:
+    """`40, 50, 60.`"""
+    return _counting(draw, 10)
+
+
+def counting_by_100(draw: Draw) -> str:
+    """`100, 200, 300.`; as long as the range allows."""
+    return _counting(draw, 100)
+
+
+def ordinals(draw: Draw) -> str:
+    """`the 41st and the 42nd row.`"""
+    n = draw.number(1, draw.largest - 1)
+    if draw.random.random() < 0.5:
+        return f"the {ordinal(n)} and the {ordinal(n + 1)} {draw.word('day', 'row', 'page', 'name')}."
+    return f"number {n} is the {ordinal(n)} {draw.word('day', 'row', 'page', 'name')}."
+
+
+def spelled_out(draw: Draw) -> str:
+    """`forty-two is written 42.`"""
+    n = draw.number()
+    return f"{spelled(n)} is written {n}." if draw.random.random() < 0.5 else f"{n} is read {spelled(n)}."
+
+
+def parity(draw: Draw) -> str:
+    """`42 is even.`"""
+    n = draw.number()
+    return f"{n} is {'odd' if n % 2 else 'even'}."
+
+
+def rounding(draw: Draw) -> str:
+    """`42 is about 40.`; to tens, a quarter to hundreds where the range has some; halves go up."""
+    unit = 100 if draw.largest >= 300 and draw.random.random() < 0.25 else 10
+    n = draw.number(0, draw.largest - unit // 2)
+    rounded = (n + unit // 2) // unit * unit
+    return f"{n} is about {rounded}."
+
+
+def comparison(draw: Draw) -> str:
+    """`42 is less than 53.`"""
+    a, b = draw.number(), draw.number()
+    if a == b:
+        return f"{a} equals {b}."
+    return f"{a} is {draw.word('less', 'smaller') if a < b else draw.word('more', 'larger')} than {b}."
+
+
+def page_range(draw: Draw) -> str:
+    """`see pages 42-47.`"""
+    start = draw.number(1, draw.largest - 12)
+    end = start + 1 + int(draw.random.random() * 12)
+    return f"{draw.word('see pages', 'pages', 'read')} {start}-{end}."
+
+
+def money(draw: Draw) -> str:
+    """`it costs 42 dollars and 95 cents.`"""
+    dollars = draw.number()
+    cents = min(int(draw.word("5", "10", "20", "25", "50", "75", "95", "99")), draw.largest)
+    return f"{draw.word('it costs', 'pay', 'the price is')} {dollars} dollars and {cents} cents."
+
+
+def neighbours(draw: Draw) -> str:
+    """`42 comes after 41.`"""
+    n = draw.number(1, draw.largest - 1)
+    return f"{n - 1} comes before {n}." if draw.random.random() < 0.5 else f"{n + 1} comes after {n}."
+
+
+def quantity(draw: Draw) -> str:
+    """`there were 42 people.`"""
+    return f"there were {draw.number()} {draw.word('people', 'houses', 'days', 'books', 'miles')}."
+
+
+KINDS: dict[str, Callable[[Draw], str]] = {
+    "counting-by-1": counting_by_1,
+    "counting-by-2": counting_by_2,
+    "counting-by-5": counting_by_5,
+    "counting-by-10": counting_by_10,
+    "counting-by-100": counting_by_100,
+    "ordinals": ordinals,
+    "spelled-out": spelled_out,
+    "parity": parity,
+    "rounding": rounding,
+    "comparison": comparison,
+    "page-range": page_range,
+    "money": money,
+    "neighbours": neighbours,
+    "quantity": quantity,
+}
+"""Name -> how one statement is made."""
+
+
+def kinds_of(config: NumberTextConfig) -> tuple[str, ...]:
+    """The kinds a stream uses: those given, or all that the range has room for."""
+    chosen = config.kinds or tuple(KINDS)
+    return tuple(kind for kind in chosen if kind != "counting-by-100" or config.largest >= 200)
+
+
+def statements(config: NumberTextConfig) -> Iterator[str]:
+    """The stream: endless, and the same for the same configuration.
+
+    Raises:
+        ConfigError: The range has no room for the only kind chosen.
+
+    Example:
+        >>> import itertools
+        >>> text = NumberTextConfig(kinds=("parity",))
+        >>> [line.split()[1] for line in itertools.islice(statements(text), 2)]
+        ['is', 'is']
+    """
+    kinds = kinds_of(config)
+    if not kinds:
+        raise ConfigError(f"got only 'counting-by-100' for numbers up to {config.largest}; expected a range of at least "
+                          "0..200. Choose a larger range or another kind.")  # fmt: skip
+    draw = Draw(config)
+    while True:
+        yield KINDS[draw.word(*kinds)](draw)

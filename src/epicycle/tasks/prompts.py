@@ -1,0 +1,166 @@
+"""Arithmetic in words: pairs of numbers, the sentence that asks for the answer, and the split.
+
+Source: Zhou et al. 2024, section 2 and App. C.2, C.3, F: unordered pairs, one template per pair drawn at random, then
+shuffled and split 80 : 10 : 10. With operands 0..260 that gives 27,352 / 3,419 / 3,420 examples.
+"""
+
+import dataclasses
+import random
+from typing import Literal, NamedTuple, final
+
+import numpy as np
+
+from epicycle.errors import ConfigError
+
+TEMPLATES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("add", "sentences"): (
+        "Total of {a} and {b}.",
+        "Add together {a} and {b}.",
+        "Calculate {a} + {b}.",
+        "What is the sum of {a} and {b}?",
+        "Put together {a} and {b}.",
+    ),
+    ("multiply", "sentences"): (
+        "What is the product of {a} and {b}?",
+        "Find the product of {a} multiplied by {b}.",
+        "Calculate {a} times {b}.",
+        "{a} multiplied by {b} equals what?",
+        "Multiplication of {a} with {b}.",
+    ),
+    ("add", "bare"): ("{a}+{b}=",),
+    ("multiply", "bare"): ("{a}*{b}=",),
+    ("add", "polish"): ("{a},{b}+",),
+    ("multiply", "polish"): ("{a},{b}*",),
+}
+"""(operation, form) -> the sentences that may ask for the answer. `polish` is the second format of App. C.3."""
+
+MULTIPLICATION_CAP = 10_000
+"""Largest product of the published multiplication data."""
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """What is asked, how it is worded, and which pairs are held out."""
+
+    operation: Literal["add", "multiply"] = "add"
+    """The operation."""
+    form: Literal["sentences", "bare", "polish"] = "sentences"
+    """Five sentences, `a+b=`, or the second format `a,b+`."""
+    largest_operand: int = 260
+    """Operands are 0..largest_operand."""
+    boundary: Literal["space", "colon"] = "space"
+    """Sentences end in `Answer: ` with the space a token of the prompt, or in `Answer:`."""
+    split_seed: int = 0
+    """Seed of templates, shuffle and demonstrations."""
+    shots: int = 0
+    """Solved training examples in front of every prompt."""
+
+    def __post_init__(self):
+        for field, allowed in (("operation", ("add", "multiply")), ("form", ("sentences", "bare", "polish")),
+                               ("boundary", ("space", "colon"))):  # fmt: skip
+            if getattr(self, field) not in allowed:
+                raise ConfigError(f"got {field} {getattr(self, field)!r}; expected one of {', '.join(allowed)}. Choose one.")
+        if not 3 <= self.largest_operand <= 2000:
+            raise ConfigError(f"got operands up to {self.largest_operand}; expected a largest operand of 3 to 2,000. Try 260.")
+        if not 0 <= self.split_seed < 2**63:
+            raise ConfigError(f"got split seed {self.split_seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
+        if not 0 <= self.shots <= 32:
+            raise ConfigError(f"got {self.shots} shots; expected 0 to 32. Try 4.")
+
+    @property
+    def largest_answer(self) -> int:
+        """The largest answer: twice the largest operand, or the published cap on products."""
+        if self.operation == "add":
+            return 2 * self.largest_operand
+        return min(self.largest_operand**2, MULTIPLICATION_CAP)
+
+
+class Questions(NamedTuple):
+    """Rows of a task: operands, answer, and which template asks."""
+
+    a: np.ndarray
+    b: np.ndarray
+    answer: np.ndarray
+    template: np.ndarray
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class PromptTask:
+    """All questions of one configuration, and their split. Make it with `prompt_task`."""
+
+    config: PromptConfig
+    questions: Questions
+    split: dict[str, np.ndarray]
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(rows)} {name}" for name, rows in self.split.items())
+        return f"PromptTask({self.config.operation} 0..{self.config.largest_operand}, {self.config.form}: {sizes})"
+
+    @property
+    def name(self) -> str:
+        """What is asked, in a few words."""
+        c = self.config
+        return f"{'sums' if c.operation == 'add' else 'products'} of two numbers 0..{c.largest_operand}"
+
+    def rows(self, split: Split) -> Questions:
+        """The questions of one split."""
+        return Questions(*(column[self.split[split]] for column in self.questions))
+
+    def text(self, a: int, b: int, template: int) -> str:
+        """One question, up to where its answer begins."""
+        sentence = TEMPLATES[self.config.operation, self.config.form][template].format(a=a, b=b)
+        if self.config.form != "sentences":
+            return sentence
+        return sentence + (" Answer: " if self.config.boundary == "space" else " Answer:")
+
+    def prompts(self, split: Split, *, swapped: bool = False) -> list[str]:
+        """The questions of one split as text, in the split's order.
+
+        Args:
+            split: train, validation or test.
+            swapped: Ask with the larger operand first; every pair was split once, with the smaller first.
+        """
+        found = self.rows(split)
+        first, second = (found.b, found.a) if swapped else (found.a, found.b)
+        head = self.demonstrations()
+        return [head + self.text(int(a), int(b), int(t)) for a, b, t in zip(first, second, found.template, strict=True)]
+
+    def demonstrations(self) -> str:
+        """The solved examples in front of every prompt, one a line; the same for all prompts, from the training part."""
+        if not self.config.shots:
+            return ""
+        picked = random.Random(f"shots {self.config.split_seed}").sample(range(len(self.split["train"])), self.config.shots)
+        found = self.rows("train")
+        lines = [f"{self.text(int(found.a[i]), int(found.b[i]), int(found.template[i]))}{found.answer[i]}" for i in picked]
+        return "\n".join(lines) + "\n"
+
+
+def prompt_task(config: PromptConfig) -> PromptTask:
+    """The table of questions of a configuration and its split, the same on every machine.
+
+    Raises:
+        ConfigError: There are fewer training examples than demonstrations.
+
+    Example:
+        >>> prompt_task(PromptConfig())
+        PromptTask(add 0..260, sentences: 27352 train, 3419 validation, 3420 test)
+    """
+    n = config.largest_operand + 1
+    a, b = np.triu_indices(n)
+    answer = a + b if config.operation == "add" else a * b
+    inside = answer <= config.largest_answer
+    a, b, answer = a[inside], b[inside], answer[inside]
+    generator = random.Random(f"prompts {config.split_seed}")
+    count = len(TEMPLATES[config.operation, config.form])
+    template = np.array([generator.randrange(count) for _ in range(len(a))])
+    order = list(range(len(a)))
+    generator.shuffle(order)
+    train, validation = int(0.8 * len(a)), int(0.1 * len(a))
+    rows = np.array(order)
+    split = {"train": rows[:train], "validation": rows[train : train + validation], "test": rows[train + validation :]}
+    if config.shots > train:
+        raise ConfigError(f"got {config.shots} shots and {train} training examples; expected at most as many. Use fewer shots.")
+    return PromptTask(config, Questions(a, b, answer, template), split)

@@ -1,0 +1,146 @@
+"""Train a model on arithmetic in words, from one of several starts."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from epicycle._files import sha256
+from epicycle.errors import DataError
+from epicycle.models.language import LanguageModel, load_language_model
+from epicycle.runs.directory import Run
+from epicycle.runs.provenance import provenance
+from epicycle.tasks.prompts import PromptTask, prompt_task
+from epicycle.training.arms import start_model
+from epicycle.training.language_config import FinetuneConfig
+from epicycle.training.language_loop import IGNORED, Plan, Report, is_finished, team, train_language
+from epicycle.training.pretrain import shared_run
+
+
+def model_directory(name: str | Path) -> Path | None:
+    """The Hugging Face directory that a run or a directory stands for; None for a hub name."""
+    where = Path(name)
+    if (where / "run.json").is_file():
+        where = where / "model"
+    return where if where.is_dir() else None
+
+
+def start_digest(name: str | Path) -> str:
+    """SHA-256 of a model's weights, configuration and tokenizer; of the name itself for a hub model."""
+    where = model_directory(name)
+    if where is None:
+        return hashlib.sha256(f"hub:{name}".encode()).hexdigest()
+    files = sorted(file for file in where.iterdir() if file.suffix in (".safetensors", ".json", ".model", ".txt"))
+    return hashlib.sha256("".join(f"{file.name}:{sha256(file)}\n" for file in files).encode()).hexdigest()
+
+
+class Examples:
+    """Questions of one split as padded tokens, and the token of each answer."""
+
+    def __init__(self, base: LanguageModel, task: PromptTask, split: Any, loss: str):
+        found = base.tokenizer(task.prompts(split))["input_ids"]
+        ids = base.space.rows(int(max(task.questions.answer)))
+        self.answers = torch.as_tensor(ids[task.rows(split).answer])
+        length = max(map(len, found)) + (1 if loss == "sequence" else 0)
+        self.tokens = torch.zeros(len(found), length, dtype=torch.long)
+        self.targets = torch.full_like(self.tokens, IGNORED)
+        for i, row in enumerate(found):
+            n = len(row)
+            self.tokens[i, :n] = torch.tensor(row)
+            if loss == "sequence":
+                self.tokens[i, n] = self.answers[i]
+                self.targets[i, :n] = self.tokens[i, 1 : n + 1]
+            else:
+                self.targets[i, n - 1] = self.answers[i]
+        self.last = torch.tensor([len(row) - 1 for row in found])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def scores(model: Any, examples: Examples, device: str, size: int = 512) -> dict[str, float]:
+    """Loss in nats over the whole vocabulary and accuracy of the answer token."""
+    loss, right = 0.0, 0
+    head = model.get_output_embeddings()
+    with torch.inference_mode():
+        for start in range(0, len(examples), size):
+            part = slice(start, start + size)
+            hidden = model.base_model(input_ids=examples.tokens[part].to(device), use_cache=False).last_hidden_state
+            rows = torch.arange(len(hidden), device=device)
+            logits = head(hidden[rows, examples.last[part].to(device)]).float()
+            answers = examples.answers[part].to(device)
+            loss += float(torch.nn.functional.cross_entropy(logits, answers, reduction="sum"))
+            right += int((logits.argmax(-1) == answers).sum())
+    return {"validation_loss": loss / len(examples), "validation_accuracy": right / len(examples)}
+
+
+def shuffled(examples: Examples, batch: int, seed: int) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Batches of examples, each epoch in an order of its own that depends on the seed and the epoch alone."""
+    per_epoch = -(-len(examples) // batch)
+
+    def at(step: int) -> tuple[Tensor, Tensor]:
+        epoch, place = divmod(step, per_epoch)
+        order = np.random.default_rng([seed, epoch]).permutation(len(examples))
+        rows = torch.as_tensor(order[place * batch : (place + 1) * batch])
+        return examples.tokens[rows], examples.targets[rows]
+
+    return at
+
+
+def finetune(
+    config: FinetuneConfig,
+    base: str | Path,
+    root: Path | str = "runs",
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    progress: Callable[[Report], None] = lambda report: None,
+    warn: Callable[[str], None] = lambda text: None,
+    given: dict[str, Any] | None = None,
+) -> Run:
+    """Train one arm on arithmetic, or return its run at once if it is finished.
+
+    Args:
+        config: Everything that determines the model; `start` must be `start_digest(base)`.
+        base: The pre-trained model: a run, a Hugging Face directory or a hub name.
+        root: Directory of all runs.
+        device: cpu or cuda.
+        threads: CPU threads.
+        progress: Called after every evaluation.
+        warn: Called with a sentence when a damaged checkpoint was passed over.
+        given: What the user typed, for run.json.
+
+    Returns:
+        The run; its model is the Hugging Face directory `model/` inside it.
+
+    Raises:
+        DataError: The base cannot be used: answers that are not single tokens, prompts beyond its context, another model
+            than the configuration names.
+        RunError: The directory belongs to another run, is in use, or cannot be written to.
+    """
+    task = prompt_task(config.prompts)
+    if start_digest(base) != config.start:
+        raise DataError(f"got {base} with SHA-256 {start_digest(base)[:8]} for a configuration that starts from {config.start[:8]}; expected the "
+                        "same model. Make the configuration anew.")  # fmt: skip
+    members = team(device)
+    facts = provenance(device=device, threads=threads, dtype=config.step.precision, processes=members.size)
+    loaded = load_language_model(base)
+    loaded.space.rows(int(max(task.questions.answer)))  # refused before anything is written
+    run = shared_run(root, config, given, facts, members)
+    if is_finished(run):
+        return run
+    train, validation = Examples(loaded, task, "train", config.loss), Examples(loaded, task, "validation", "answer")
+    context = loaded.model.config.max_position_embeddings
+    if max(train.tokens.shape[1], validation.tokens.shape[1]) > context:
+        raise DataError(f"got prompts of up to {train.tokens.shape[1]} tokens for a model with {context} positions; expected at most as many. "
+                        "Use fewer --shots, or another model.")  # fmt: skip
+    model = start_model(config.arm, loaded, int(max(task.questions.answer)), config.seed)
+    plan = Plan(shuffled(train, config.step.batch, config.seed), lambda current: scores(current, validation, device),
+                -(-len(train) // config.step.batch))  # fmt: skip
+    train_language(run, model, loaded.tokenizer, plan, config.step, device=device, threads=threads, progress=progress, warn=warn,
+                   members=members)  # fmt: skip
+    return run
