@@ -52,11 +52,17 @@ class AblationConfig:
         if self.positions not in ("answer", "all"):
             raise ConfigError(f"got positions {self.positions!r}; expected 'answer' or 'all'. Choose one.")
         if self.convention not in ("orthonormal", "as-printed"):
-            raise ConfigError(f"got convention {self.convention!r}; expected 'orthonormal' or 'as-printed'. Choose one.")
+            raise ConfigError(
+                f"got convention {self.convention!r}; expected 'orthonormal' or 'as-printed'. Choose one."
+            )
         if not 2 < self.high_period < 1000:
-            raise ConfigError(f"got a longest high period of {self.high_period}; expected above 2 and below 1,000. Try 10.4.")
+            raise ConfigError(
+                f"got a longest high period of {self.high_period}; expected above 2 and below 1,000. Try 10.4."
+            )
         if self.controls < 1:
-            raise ConfigError(f"got {self.controls} controls; expected at least 1, since a removal without one cannot be read. Try 3.")
+            raise ConfigError(
+                f"got {self.controls} controls; expected at least 1, since a removal without one cannot be read. Try 3."
+            )
 
 
 @final
@@ -97,7 +103,9 @@ class Outcome(NamedTuple):
     answers: np.ndarray
 
 
-def removing(directions: np.ndarray, kinds: Sequence[str], device: torch.device, dtype: torch.dtype = torch.float32) -> Edit:
+def removing(
+    directions: np.ndarray, kinds: Sequence[str], device: torch.device, dtype: torch.dtype = torch.float32
+) -> Edit:
     """The edit that leaves directions out of the outputs of some modules."""
     v = torch.as_tensor(directions, dtype=dtype, device=device)
 
@@ -152,7 +160,10 @@ def run_edits(
             done += len(batch.rows)
             progress(done, len(tokens))
     n = len(tokens)
-    return [Outcome(float(loss[i] / n), float(right[i] / n), float((given[i] == answers).mean()), given[i]) for i in range(len(edits))]
+    return [
+        Outcome(float(loss[i] / n), float(right[i] / n), float((given[i] == answers).mean()), given[i])
+        for i in range(len(edits))
+    ]
 
 
 def _gain(lm: LanguageModel) -> tuple[np.ndarray | None, bool]:
@@ -204,7 +215,9 @@ def band_ablations(
     refused: list[dict[str, Any]] = []
     for modules, kinds in MODULES.items():
         for name in BANDS:
-            waves = band_rows(n, name, convention=config.convention, high_period=config.high_period, reading=config.reading)
+            waves = band_rows(
+                n, name, convention=config.convention, high_period=config.high_period, reading=config.reading
+            )
             removal = Removal(name, writers(waves, table))
             row = {"modules": modules, "band": name, "rank": removal.rank, "width": width}
             if removal.free_share < MIN_FREE_SHARE:
@@ -229,7 +242,15 @@ def band_ablations(
                 labels.append((i, kind))
     found = run_edits(lm, tokens, answers, ids, edits, positions=config.positions, progress=progress)
     base = found[0]
-    none = {"modules": "none", "band": "none", "rank": 0, "width": width, **_numbers(base, answers), "controls": {}, "control_accuracy": None}
+    none = {
+        "modules": "none",
+        "band": "none",
+        "rank": 0,
+        "width": width,
+        **_numbers(base, answers),
+        "controls": {},
+        "control_accuracy": None,
+    }
     done = []
     for i, (row, _, _) in enumerate(planned):
         own = [(label, outcome) for (index, label), outcome in zip(labels, found, strict=True) if index == i]
@@ -239,11 +260,23 @@ def band_ablations(
         controls = {kind: values for kind, values in controls.items() if values["accuracy"]}
         nearest = controls.get("row space") or controls["width"]
         extra = _kept(row, main, answers) if row["modules"] == "keep" else {}
-        done.append(row | _numbers(main, answers) | extra | {"controls": controls, "control_accuracy": float(np.mean(nearest["accuracy"]))})
+        done.append(
+            row
+            | _numbers(main, answers)
+            | extra
+            | {"controls": controls, "control_accuracy": float(np.mean(nearest["accuracy"]))}
+        )
     order = [("none", "none"), *((modules, name) for modules in MODULES for name in BANDS)]
-    rows = sorted([none, *(r for r in done if r["modules"] != "keep"), *refused], key=lambda r: order.index((r["modules"], r["band"])))
+    rows = sorted(
+        [none, *(r for r in done if r["modules"] != "keep"), *refused],
+        key=lambda r: order.index((r["modules"], r["band"])),
+    )
     kept = [r for r in done if r["modules"] == "keep"]
-    kept += [row | {"refused": _keep_refusal(removal, width, n)} for row, removal in keeps if removal.free_share < MIN_FREE_SHARE]
+    kept += [
+        row | {"refused": _keep_refusal(removal, width, n)}
+        for row, removal in keeps
+        if removal.free_share < MIN_FREE_SHARE
+    ]
     return BandAblations(prompts=len(tokens), numbers=n, width=width, split=split, settings=dataclasses.asdict(config),
                          row_rank=len(seen), rows=rows, keeps=kept)  # fmt: skip
 
@@ -262,7 +295,9 @@ def _keeps(n: int, table: np.ndarray, width: int) -> list[tuple[dict[str, Any], 
         kept = frequency_rows(n, period)
         rest = waves[~(np.abs(waves @ kept.T) > 0.5).any(1)]
         removal = Removal("keep", writers(rest, table))
-        found.append(({"modules": "keep", "band": "keep", "period": period, "rank": removal.rank, "width": width}, removal))
+        found.append(
+            ({"modules": "keep", "band": "keep", "period": period, "rank": removal.rank, "width": width}, removal)
+        )
     return found
 
 
@@ -274,7 +309,11 @@ def _kept(row: dict[str, Any], outcome: Outcome, answers: np.ndarray) -> dict[st
 
 def _refusal(removal: Removal, name: Literal["low", "high"], width: int, n: int) -> str:
     most = largest_count(width, name)
-    smaller = f"The numbers 0..{most - 1} would work at this width" if most else "No range of 20 numbers or more would work at this width"
+    smaller = (
+        f"The numbers 0..{most - 1} would work at this width"
+        if most
+        else "No range of 20 numbers or more would work at this width"
+    )
     return (f"Refused: the {name} band over {n} numbers takes {removal.rank} of {width} dimensions and leaves less than a third, so that nearly "
             f"anything would be damaged. {smaller} (--largest-operand {(most - 1) // 2}).")  # fmt: skip
 

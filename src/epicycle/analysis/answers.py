@@ -14,7 +14,7 @@ def error_types(given: Int[np.ndarray, " b"], right: Int[np.ndarray, " b"]) -> d
         right: Answers expected.
 
     Returns:
-        `wrong` counts; `multiples_of_10`, `below_6` and `off_by_one` are shares of the errors e; `mean_size` is the mean of
+        `wrong` counts; `multiples_of_10`, `below_6`, `below_3` and `off_by_one` are shares of the errors e; `mean_size` is the mean of
         |e|; `expected_multiples_of_10` is the share of multiples of ten among errors of the same answers paired at random,
         which is what errors without any structure would give.
 
@@ -25,7 +25,7 @@ def error_types(given: Int[np.ndarray, " b"], right: Int[np.ndarray, " b"]) -> d
     error = np.asarray(given, np.int64) - np.asarray(right, np.int64)
     wrong = error[error != 0]
     if not len(wrong):
-        return {"wrong": 0, "multiples_of_10": None, "below_6": None, "off_by_one": None, "mean_size": None, "minus_10": None,
+        return {"wrong": 0, "multiples_of_10": None, "below_6": None, "below_3": None, "off_by_one": None, "mean_size": None, "minus_10": None,
                 "plus_10": None, "expected_multiples_of_10": None}  # fmt: skip
     missed = error != 0
     crossed = np.subtract.outer(np.asarray(given)[missed], np.asarray(right)[missed]).ravel()
@@ -35,6 +35,7 @@ def error_types(given: Int[np.ndarray, " b"], right: Int[np.ndarray, " b"]) -> d
         "wrong": len(wrong),
         "multiples_of_10": float((wrong % 10 == 0).mean()),
         "below_6": float((size < 6).mean()),
+        "below_3": float((size < 3).mean()),
         "off_by_one": float((size == 1).mean()),
         "mean_size": float(size.mean()),
         "minus_10": float((wrong == -10).mean()),

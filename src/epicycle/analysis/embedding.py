@@ -104,7 +104,9 @@ class ResidualSpectra(Result):
     level: np.ndarray
 
 
-def residual_spectra(lm: LanguageModel, numbers: int, *, carrier: str = "The number is {}", draws: int = 199) -> ResidualSpectra:
+def residual_spectra(
+    lm: LanguageModel, numbers: int, *, carrier: str = "The number is {}", draws: int = 199
+) -> ResidualSpectra:
     """Spectrum of the stream at the last token of each number 0..numbers-1 in a carrier sentence, per layer."""
     tokens = encode(lm, [carrier.format(n) for n in range(numbers)])
     stream = np.empty((lm.num_layers + 1, numbers, lm.width), np.float32)

@@ -224,8 +224,14 @@ def open_explanation(run: Run) -> Explanation:
     """What `explain` left in a run directory."""
     record = run.record()
     stored = {k: v for k, v in record["config"]["resolved"].items() if k not in ("kind", "model")}
-    config = ExplainConfig(**{**stored, "prompts": PromptConfig(**stored["prompts"]), "ablation": AblationConfig(**stored["ablation"])})
-    parts = {part: kind.load(run.path / "results" / part) for part, kind in _PARTS.items() if kind.is_current(run.path / "results" / part)}
+    config = ExplainConfig(
+        **{**stored, "prompts": PromptConfig(**stored["prompts"]), "ablation": AblationConfig(**stored["ablation"])}
+    )
+    parts = {
+        part: kind.load(run.path / "results" / part)
+        for part, kind in _PARTS.items()
+        if kind.is_current(run.path / "results" / part)
+    }
     return Explanation(run, config, record["facts"], **parts)
 
 

@@ -14,6 +14,10 @@ from typing import Any, NoReturn
 COMMANDS = {
     "demo": "grok a formula, analyse it, write a report: about a minute",
     "grok": "train on a formula until it groks, analyse, report",
+    "pretrain": "train a small language model on number text, or on a folder of files",
+    "finetune": "train it on sums in words: tuned, from scratch, or with a frozen embedding",
+    "explain": "how a causal language model adds: spectra, lens, removal of bands, errors",
+    "reproduce": "a paper's experiment, offline, with a ledger of its claims",
     "spectrum": "spectrum of any matrix whose rows are numbers, with nulls",
     "runs": "list runs",
     "report": "write the report of a run again",

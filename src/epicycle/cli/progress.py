@@ -47,3 +47,68 @@ class TrainingProgress:
         """End the live line."""
         if self.live and self.last:
             sys.stderr.write("\n")
+
+
+class _Line:
+    """One line on stderr that is written over on a terminal, and now and then elsewhere."""
+
+    def __init__(self, every_seconds: float | None = None):
+        self.live = sys.stderr.isatty()
+        self.every = every_seconds if every_seconds is not None else (0.2 if self.live else 10.0)
+        self.last = 0.0
+        self.began = time.monotonic()
+
+    def show(self, text: str, *, always: bool = False) -> None:
+        """Write the line if it is time."""
+        now = time.monotonic()
+        if now - self.last < self.every and not always:
+            return
+        self.last = now
+        sys.stderr.write(f"\r\x1b[2K{text}" if self.live else text + "\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """End the live line."""
+        if self.live and self.last:
+            sys.stderr.write("\n")
+
+
+class LanguageProgress(_Line):
+    """Progress of one training of the language track."""
+
+    def __call__(self, report: Any) -> None:
+        """Show the newest evaluation."""
+        line, left = report.line, report.steps - report.step
+        scores = ", ".join(f"{name.replace('_', ' ')} {line[name]:.3f}" for name in ("train_loss", "validation_loss", "validation_accuracy")
+                           if line.get(name) is not None)  # fmt: skip
+        rest = f", {spelled_seconds(left / report.speed)} left" if report.speed > 0 and left else ""
+        self.show(f"step {report.step:,} of {report.steps:,}  {scores}{rest}", always=not self.live)
+
+
+class StageProgress(_Line):
+    """Progress of an analysis: what is being done, how much of it is, how long it will take."""
+
+    def __init__(self, every_seconds: float | None = None):
+        super().__init__(every_seconds)
+        self.stage, self.stage_began = "", 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show the stage."""
+        now = time.monotonic()
+        if what != self.stage:
+            self.stage, self.stage_began = what, now
+            self.last = 0.0 if self.live else self.last
+        rest = f", {spelled_seconds((now - self.stage_began) * (total - done) / done)} left" if 0 < done < total else ""
+        self.show(f"{what}: {done:,} of {total:,}{rest}" if total > 1 else what)
+
+
+class JobsProgress(_Line):
+    """Progress of many jobs: which run, how many are done, how long the rest will take."""
+
+    def __call__(self, now: Any) -> None:
+        """Show the jobs."""
+        left = now.seconds_left
+        rest = f", about {spelled_seconds(left)} left" if left is not None and now.finished < now.jobs else ""
+        self.show(
+            f"{now.finished} of {now.jobs} jobs done, {spelled_seconds(now.seconds)}{rest}; running: {', '.join(now.running) or 'none'}"
+        )

@@ -38,7 +38,9 @@ class Removal(NamedTuple):
         return 1 - self.rank / self.directions.shape[1]
 
 
-def printed_rows(name: Literal["low", "high"], n: int = 521, cut: int = 50, reading: Reading = "component") -> Int[np.ndarray, " f"]:
+def printed_rows(
+    name: Literal["low", "high"], n: int = 521, cut: int = 50, reading: Reading = "component"
+) -> Int[np.ndarray, " f"]:
     """Rows of the basis as printed (`bases.zhou2024`) that belong to a band of Zhou et al. 2024.
 
     Row i belongs to component (i + 1) // 2. Readings of the cut, which the paper gives in ways that disagree:
@@ -97,7 +99,9 @@ def writers(rows: Float[np.ndarray, "f n"], unembedding: Float[np.ndarray, "n d"
     return v[s > TOLERANCE * s[0]] if s[0] > 0 else v[:0]
 
 
-def folded(unembedding: Float[np.ndarray, "n d"], gain: Float[np.ndarray, " d"] | None, *, centres: bool) -> Float[np.ndarray, "n d"]:
+def folded(
+    unembedding: Float[np.ndarray, "n d"], gain: Float[np.ndarray, " d"] | None, *, centres: bool
+) -> Float[np.ndarray, "n d"]:
     """The unembedding as the stream sees it through the final norm's gain (and its centring, for LayerNorm).
 
     What is left out is the norm's division by the stream's length, which scales all logits of a prompt alike.
@@ -111,7 +115,9 @@ def random_directions(
 ) -> Float[np.ndarray, "r d"]:
     """A random orthonormal set, in the whole width or inside the span of the orthonormal rows of `within`."""
     if within is not None and rank > len(within):
-        raise ConfigError(f"got {rank} directions inside a space of {len(within)}; expected at most as many. Use the whole width.")
+        raise ConfigError(
+            f"got {rank} directions inside a space of {len(within)}; expected at most as many. Use the whole width."
+        )
     inside = width if within is None else len(within)
     q = np.linalg.qr(generator.standard_normal((inside, rank)))[0].T
     return q if within is None else q @ within

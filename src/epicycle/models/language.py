@@ -33,7 +33,9 @@ class LanguageModel:
     space: NumberSpace
 
     def __repr__(self) -> str:
-        return f"LanguageModel({self.name}: {self.model.config.model_type}, {self.num_layers} layers, width {self.width})"
+        return (
+            f"LanguageModel({self.name}: {self.model.config.model_type}, {self.num_layers} layers, width {self.width})"
+        )
 
     @functools.cached_property
     def layers(self) -> list[nn.Module]:
@@ -136,14 +138,18 @@ def _check_memory(directory: Path, dtype: str) -> None:
     count = 0
     for file in directory.glob("*.safetensors"):
         with safe_open(file, framework="pt") as tensors:
-            for key in tensors.keys():
+            for key in list(tensors.keys()):
                 size = 1
                 for side in tensors.get_slice(key).get_shape():
                     size *= side
                 count += size
     need, have = count * DTYPES[dtype].itemsize, _memory_available()
     if have is not None and need > 0.95 * have:
-        hint = "Use --dtype bfloat16, or a machine with more memory." if dtype == "float32" else "Use a machine with more memory."
+        hint = (
+            "Use --dtype bfloat16, or a machine with more memory."
+            if dtype == "float32"
+            else "Use a machine with more memory."
+        )
         raise DataError(f"got {directory}, whose {count:,} weights need {need / 2**30:.1f} GiB as {dtype} where {have / 2**30:.1f} GiB are "
                         f"free; expected a model that fits. {hint}")  # fmt: skip
 
@@ -212,7 +218,10 @@ def _check_causal(config: Any, source: str) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     written_for = (getattr(config, "architectures", None) or [""])[0]
-    is_encoder = written_for.endswith(("ForMaskedLM", "ForPreTraining", "ForSequenceClassification")) or config.is_encoder_decoder
+    is_encoder = (
+        written_for.endswith(("ForMaskedLM", "ForPreTraining", "ForSequenceClassification"))
+        or config.is_encoder_decoder
+    )
     if is_encoder or config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise DataError(f"got {source}, a model of type {config.model_type!r}{f' ({written_for})' if written_for else ''} that does "
                         "not predict the next token; expected a causal language model. For the spectrum of its embedding "

@@ -25,7 +25,9 @@ def planted_numbers(count: int, width: int, generator: np.random.Generator) -> F
     return table / np.linalg.norm(table, axis=1).mean()
 
 
-def random_rows(lengths: Float[np.ndarray, " v"], width: int, generator: np.random.Generator) -> Float[np.ndarray, "v d"]:
+def random_rows(
+    lengths: Float[np.ndarray, " v"], width: int, generator: np.random.Generator
+) -> Float[np.ndarray, "v d"]:
     """Gaussian directions with the given lengths."""
     rows = generator.standard_normal((len(lengths), width))
     return rows * (np.asarray(lengths) / np.linalg.norm(rows, axis=1))[:, None]

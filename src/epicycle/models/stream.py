@@ -72,7 +72,9 @@ def edited(lm: LanguageModel, edit: Edit) -> Iterator[None]:
 
         return change
 
-    pairs = [(m, hook("attn", i)) for i, m in enumerate(lm.attention)] + [(m, hook("mlp", i)) for i, m in enumerate(lm.mlp)]
+    pairs = [(m, hook("attn", i)) for i, m in enumerate(lm.attention)] + [
+        (m, hook("mlp", i)) for i, m in enumerate(lm.mlp)
+    ]
     with hooked(pairs):
         yield
 
@@ -143,7 +145,9 @@ def batches(lm: LanguageModel, tokens: Sequence[Sequence[int]], size: int = 256)
         for start in range(0, len(rows), size):
             part = order[start : start + size]
             block = table[part]
-            changes = (block[1:] != block[:-1]).cumsum(1) > 0  # rows are sorted: a new beginning where any column changed
+            changes = (block[1:] != block[:-1]).cumsum(
+                1
+            ) > 0  # rows are sorted: a new beginning where any column changed
             distinct = [int(changes[:, c].sum()) + 1 for c in range(length - 1)]
             cache, done, parents = DynamicCache(), 0, np.zeros(1, int)
             with torch.inference_mode(), _last_mlp_skipped(lm):
@@ -183,7 +187,11 @@ def states(lm: LanguageModel, batch: Batch) -> States:
         kept["layer"].append(entering.reshape(-1, width))
 
     handle = lm.layers[0].register_forward_pre_hook(keep_input, with_kwargs=True)
-    pairs = [(m, keep("attn")) for m in lm.attention] + [(m, keep("mlp")) for m in lm.mlp] + [(m, keep("layer")) for m in lm.layers]
+    pairs = (
+        [(m, keep("attn")) for m in lm.attention]
+        + [(m, keep("mlp")) for m in lm.mlp]
+        + [(m, keep("layer")) for m in lm.layers]
+    )
     try:
         with hooked(pairs):
             final = answer_step(lm, batch)

@@ -48,7 +48,9 @@ def train_tokenizer(texts: Iterable[str], largest: int, size: int = 4096) -> Any
 
     def splitter() -> Any:
         digits = pre_tokenizers.Split(Regex(r"\d+"), behavior="isolated")
-        return pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation("isolated"), digits])
+        return pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation("isolated"), digits]
+        )
 
     words = Tokenizer(models.BPE(unk_token=UNKNOWN))
     words.pre_tokenizer = splitter()
@@ -60,7 +62,9 @@ def train_tokenizer(texts: Iterable[str], largest: int, size: int = 4096) -> Any
     tokens, merges = number_merges(largest)
     names = [UNKNOWN, END, *tokens, *(name for name in learned["vocab"] if name not in (UNKNOWN, END))]
     vocabulary = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    whole = Tokenizer(models.BPE(vocab=vocabulary, merges=[*(tuple(m) for m in learned["merges"]), *merges], unk_token=UNKNOWN))
+    whole = Tokenizer(
+        models.BPE(vocab=vocabulary, merges=[*(tuple(m) for m in learned["merges"]), *merges], unk_token=UNKNOWN)
+    )
     whole.pre_tokenizer = splitter()
     return PreTrainedTokenizerFast(tokenizer_object=whole, unk_token=UNKNOWN, eos_token=END, pad_token=END,
                                    clean_up_tokenization_spaces=False)  # fmt: skip

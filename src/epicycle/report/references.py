@@ -27,6 +27,16 @@ REFERENCES = {
         "author={Zhou, Tianyi and Fu, Deqing and Sharan, Vatsal and Jia, Robin}, booktitle={NeurIPS}, year={2024}, "
         "eprint={2406.03445}}",
     ),
+    "fu2026": (
+        "D. Fu, T. Zhou, M. Belkin, V. Sharan, R. Jia. Convergent Evolution. 2026. arXiv:2604.20817",
+        "@misc{fu2026, title={Convergent Evolution}, author={Fu, Deqing and Zhou, Tianyi and Belkin, Mikhail and Sharan, Vatsal and "
+        "Jia, Robin}, year={2026}, eprint={2604.20817}}",
+    ),
+    "kantamneni2025": (
+        "S. Kantamneni, M. Tegmark. Language Models Use Trigonometry to Do Addition. 2025. arXiv:2502.00873",
+        "@misc{kantamneni2025, title={Language Models Use Trigonometry to Do Addition}, author={Kantamneni, Subhash and Tegmark, Max}, "
+        "year={2025}, eprint={2502.00873}}",
+    ),
     "westfall1993": (
         "P. H. Westfall, S. S. Young. Resampling-Based Multiple Testing. Wiley, 1993",
         "@book{westfall1993, title={Resampling-Based Multiple Testing}, author={Westfall, Peter H. and Young, S. "

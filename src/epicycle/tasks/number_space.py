@@ -92,7 +92,9 @@ def _known(tokenizer: Any, vocabulary: dict[str, int], prefix: str, contexts: tu
     ids = np.full(SEARCHED, -1)
     for n in range(SEARCHED):
         token = vocabulary.get(f"{prefix}{n}")
-        if token is not None and any(token in tokenizer.encode(text.format(n), add_special_tokens=False) for text in contexts):
+        if token is not None and any(
+            token in tokenizer.encode(text.format(n), add_special_tokens=False) for text in contexts
+        ):
             ids[n] = token
     return ids
 
@@ -123,4 +125,6 @@ def number_space(tokenizer: Any) -> NumberSpace:
         spaced = np.where(spaced < 0, found, spaced)
     counts = _length(bare), _length(spaced)
     form = "none" if max(counts) == 0 else "bare" if counts[0] >= counts[1] else "spaced"
-    return NumberSpace(form=form, count=max(counts), bare_count=counts[0], spaced_count=counts[1], bare=bare, spaced=spaced)
+    return NumberSpace(
+        form=form, count=max(counts), bare_count=counts[0], spaced_count=counts[1], bare=bare, spaced=spaced
+    )

@@ -32,7 +32,9 @@ class NumberTextConfig:
         if not 20 <= self.largest <= 9999:
             raise ConfigError(f"got largest number {self.largest}; number text needs 20 to 9999. Try 199.")
         if unknown := [kind for kind in self.kinds if kind not in KINDS]:
-            raise ConfigError(f"got statement kind {unknown[0]!r}; expected some of {', '.join(KINDS)}. Choose from these.")
+            raise ConfigError(
+                f"got statement kind {unknown[0]!r}; expected some of {', '.join(KINDS)}. Choose from these."
+            )
         if self.law not in ("prose", "uniform"):
             raise ConfigError(f"got law {self.law!r}; expected 'prose' or 'uniform'. Choose one of them.")
 
@@ -78,32 +80,32 @@ def _counting(draw: Draw, step: int) -> str:
 
 
 def counting_by_1(draw: Draw) -> str:
-    """`41, 42, 43.`"""
+    """As in `41, 42, 43`."""
     return _counting(draw, 1)
 
 
 def counting_by_2(draw: Draw) -> str:
-    """`41, 43, 45.` or `40, 42, 44.`"""
+    """As in `41, 43, 45.` or `40, 42, 44`."""
     return _counting(draw, 2)
 
 
 def counting_by_5(draw: Draw) -> str:
-    """`40, 45, 50.`"""
+    """As in `40, 45, 50`."""
     return _counting(draw, 5)
 
 
 def counting_by_10(draw: Draw) -> str:
-    """`40, 50, 60.`"""
+    """As in `40, 50, 60`."""
     return _counting(draw, 10)
 
 
 def counting_by_100(draw: Draw) -> str:
-    """`100, 200, 300.`; as long as the range allows."""
+    """As in `100, 200, 300`; as long as the range allows."""
     return _counting(draw, 100)
 
 
 def ordinals(draw: Draw) -> str:
-    """`the 41st and the 42nd row.`"""
+    """As in `the 41st and the 42nd row`."""
     n = draw.number(1, draw.largest - 1)
     if draw.random.random() < 0.5:
         return f"the {ordinal(n)} and the {ordinal(n + 1)} {draw.word('day', 'row', 'page', 'name')}."
@@ -111,19 +113,19 @@ def ordinals(draw: Draw) -> str:
 
 
 def spelled_out(draw: Draw) -> str:
-    """`forty-two is written 42.`"""
+    """As in `forty-two is written 42`."""
     n = draw.number()
     return f"{spelled(n)} is written {n}." if draw.random.random() < 0.5 else f"{n} is read {spelled(n)}."
 
 
 def parity(draw: Draw) -> str:
-    """`42 is even.`"""
+    """As in `42 is even`."""
     n = draw.number()
     return f"{n} is {'odd' if n % 2 else 'even'}."
 
 
 def rounding(draw: Draw) -> str:
-    """`42 is about 40.`; to tens, a quarter to hundreds where the range has some; halves go up."""
+    """As in `42 is about 40`; to tens, a quarter to hundreds where the range has some; halves go up."""
     unit = 100 if draw.largest >= 300 and draw.random.random() < 0.25 else 10
     n = draw.number(0, draw.largest - unit // 2)
     rounded = (n + unit // 2) // unit * unit
@@ -131,7 +133,7 @@ def rounding(draw: Draw) -> str:
 
 
 def comparison(draw: Draw) -> str:
-    """`42 is less than 53.`"""
+    """As in `42 is less than 53`."""
     a, b = draw.number(), draw.number()
     if a == b:
         return f"{a} equals {b}."
@@ -139,27 +141,27 @@ def comparison(draw: Draw) -> str:
 
 
 def page_range(draw: Draw) -> str:
-    """`see pages 42-47.`"""
+    """As in `see pages 42-47`."""
     start = draw.number(1, draw.largest - 12)
     end = start + 1 + int(draw.random.random() * 12)
     return f"{draw.word('see pages', 'pages', 'read')} {start}-{end}."
 
 
 def money(draw: Draw) -> str:
-    """`it costs 42 dollars and 95 cents.`"""
+    """As in `it costs 42 dollars and 95 cents`."""
     dollars = draw.number()
     cents = min(int(draw.word("5", "10", "20", "25", "50", "75", "95", "99")), draw.largest)
     return f"{draw.word('it costs', 'pay', 'the price is')} {dollars} dollars and {cents} cents."
 
 
 def neighbours(draw: Draw) -> str:
-    """`42 comes after 41.`"""
+    """As in `42 comes after 41`."""
     n = draw.number(1, draw.largest - 1)
     return f"{n - 1} comes before {n}." if draw.random.random() < 0.5 else f"{n + 1} comes after {n}."
 
 
 def quantity(draw: Draw) -> str:
-    """`there were 42 people.`"""
+    """As in `there were 42 people`."""
     return f"there were {draw.number()} {draw.word('people', 'houses', 'days', 'books', 'miles')}."
 
 

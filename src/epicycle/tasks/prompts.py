@@ -61,9 +61,13 @@ class PromptConfig:
         for field, allowed in (("operation", ("add", "multiply")), ("form", ("sentences", "bare", "polish")),
                                ("boundary", ("space", "colon"))):  # fmt: skip
             if getattr(self, field) not in allowed:
-                raise ConfigError(f"got {field} {getattr(self, field)!r}; expected one of {', '.join(allowed)}. Choose one.")
+                raise ConfigError(
+                    f"got {field} {getattr(self, field)!r}; expected one of {', '.join(allowed)}. Choose one."
+                )
         if not 3 <= self.largest_operand <= 2000:
-            raise ConfigError(f"got operands up to {self.largest_operand}; expected a largest operand of 3 to 2,000. Try 260.")
+            raise ConfigError(
+                f"got operands up to {self.largest_operand}; expected a largest operand of 3 to 2,000. Try 260."
+            )
         if not 0 <= self.split_seed < 2**63:
             raise ConfigError(f"got split seed {self.split_seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
         if not 0 <= self.shots <= 32:
@@ -132,9 +136,13 @@ class PromptTask:
         """The solved examples in front of every prompt, one a line; the same for all prompts, from the training part."""
         if not self.config.shots:
             return ""
-        picked = random.Random(f"shots {self.config.split_seed}").sample(range(len(self.split["train"])), self.config.shots)
+        picked = random.Random(f"shots {self.config.split_seed}").sample(
+            range(len(self.split["train"])), self.config.shots
+        )
         found = self.rows("train")
-        lines = [f"{self.text(int(found.a[i]), int(found.b[i]), int(found.template[i]))}{found.answer[i]}" for i in picked]
+        lines = [
+            f"{self.text(int(found.a[i]), int(found.b[i]), int(found.template[i]))}{found.answer[i]}" for i in picked
+        ]
         return "\n".join(lines) + "\n"
 
 
@@ -162,5 +170,7 @@ def prompt_task(config: PromptConfig) -> PromptTask:
     rows = np.array(order)
     split = {"train": rows[:train], "validation": rows[train : train + validation], "test": rows[train + validation :]}
     if config.shots > train:
-        raise ConfigError(f"got {config.shots} shots and {train} training examples; expected at most as many. Use fewer shots.")
+        raise ConfigError(
+            f"got {config.shots} shots and {train} training examples; expected at most as many. Use fewer shots."
+        )
     return PromptTask(config, Questions(a, b, answer, template), split)

@@ -14,7 +14,6 @@ from epicycle.errors import ConfigError
 from epicycle.models.language import LanguageModel
 from epicycle.models.planted import planted_numbers, random_rows
 
-
 EMBEDDING_SPREAD = 0.02
 
 

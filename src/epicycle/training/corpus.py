@@ -29,9 +29,13 @@ def text_files(paths: list[Path]) -> list[Path]:
     found = []
     for path in paths:
         if not path.exists():
-            raise DataError(f"got corpus {path}, which does not exist; expected a text file or a folder of them. Check the path.")
+            raise DataError(
+                f"got corpus {path}, which does not exist; expected a text file or a folder of them. Check the path."
+            )
         inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        found += [p for p in inside if path.is_file() or not any(part.startswith(".") for part in p.relative_to(path).parts)]
+        found += [
+            p for p in inside if path.is_file() or not any(part.startswith(".") for part in p.relative_to(path).parts)
+        ]
     texts = [path for path in found if _is_text(path)]
     if not texts:
         raise DataError(f"got {', '.join(map(str, paths))} with {len(found)} file{'s' * (len(found) != 1)}, none of which is UTF-8 text; expected "

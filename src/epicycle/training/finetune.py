@@ -12,7 +12,7 @@ from torch import Tensor
 from epicycle._files import sha256
 from epicycle.errors import DataError
 from epicycle.models.language import LanguageModel, load_language_model
-from epicycle.runs.directory import Run
+from epicycle.runs.directory import Run, open_run
 from epicycle.runs.provenance import provenance
 from epicycle.tasks.prompts import PromptTask, prompt_task
 from epicycle.training.arms import start_model
@@ -36,6 +36,11 @@ def start_digest(name: str | Path) -> str:
         return hashlib.sha256(f"hub:{name}".encode()).hexdigest()
     files = sorted(file for file in where.iterdir() if file.suffix in (".safetensors", ".json", ".model", ".txt"))
     return hashlib.sha256("".join(f"{file.name}:{sha256(file)}\n" for file in files).encode()).hexdigest()
+
+
+def _counts_of(name: str | Path) -> list[int] | None:
+    """How often the base saw each number, if it is a run that knows."""
+    return open_run(name).record().get("number_counts") if (Path(name) / "run.json").is_file() else None
 
 
 class Examples:
@@ -133,6 +138,8 @@ def finetune(
     run = shared_run(root, config, given, facts, members)
     if is_finished(run):
         return run
+    if members.is_first and (counts := _counts_of(base)) is not None:
+        run.update(number_counts=counts)
     train, validation = Examples(loaded, task, "train", config.loss), Examples(loaded, task, "validation", "answer")
     context = loaded.model.config.max_position_embeddings
     if max(train.tokens.shape[1], validation.tokens.shape[1]) > context:

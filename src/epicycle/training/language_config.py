@@ -39,7 +39,9 @@ class ShapeConfig:
             raise ConfigError(f"got {self.num_layers} layers, width {self.width}, {self.num_heads} heads and context {self.context}; expected "
                               "at least 1 of each. Mend the one that is not.")  # fmt: skip
         if self.width % self.num_heads:
-            raise ConfigError(f"got width {self.width} and {self.num_heads} heads; expected a multiple. Try {self.num_heads * 32}.")
+            raise ConfigError(
+                f"got width {self.width} and {self.num_heads} heads; expected a multiple. Try {self.num_heads * 32}."
+            )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"got dropout {self.dropout}; expected at least 0 and below 1. Try 0.")
 

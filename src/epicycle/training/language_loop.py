@@ -8,7 +8,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -236,7 +236,9 @@ def _resume(run: Run, model: Any, optimiser: torch.optim.AdamW, names: dict[int,
                 found = {k: state[f"optimiser.{k}.{names[id(p)]}"] for k in ("step", "exp_avg", "exp_avg_sq")
                          if f"optimiser.{k}.{names[id(p)]}" in state}  # fmt: skip
                 if found:
-                    optimiser.state[p] = {k: (v.reshape(()) if k == "step" else v.to(p.device)) for k, v in found.items()}
+                    optimiser.state[p] = {
+                        k: (v.reshape(()) if k == "step" else v.to(p.device)) for k, v in found.items()
+                    }
         torch.set_rng_state(state["optimiser.random"])
         if "optimiser.random_cuda" in state and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["optimiser.random_cuda"])
@@ -273,5 +275,3 @@ def windows(tokens: Any, batch: int, context: int) -> Callable[[int], tuple[Tens
         return part, targets
 
     return at
-
-

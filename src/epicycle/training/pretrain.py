@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from epicycle.errors import ConfigError
@@ -77,6 +78,9 @@ def pretrain(
     else:
         both = corpus_tokens(tokenizer, config.text, files, need + HELD_OUT * shape.context)
         validation, tokens = both[: HELD_OUT * shape.context], both[HELD_OUT * shape.context :]
+    numbers = tokenizer.convert_tokens_to_ids([str(n) for n in range(config.text.largest + 1)])
+    if members.is_first:
+        run.update(number_counts=np.bincount(tokens, minlength=len(tokenizer))[numbers].tolist())
     model = new_gpt2(shape, len(tokenizer), tokenizer.convert_tokens_to_ids(END), config.seed)
     held, _ = windows(validation, HELD_OUT, shape.context)(0)
 
@@ -87,7 +91,9 @@ def pretrain(
         return {"validation_loss": float(loss), **observe(current, tokenizer)}
 
     plan = Plan(windows(tokens, step.batch, shape.context), evaluate)
-    train_language(run, model, tokenizer, plan, step, device=device, threads=threads, progress=progress, warn=warn, members=members)
+    train_language(
+        run, model, tokenizer, plan, step, device=device, threads=threads, progress=progress, warn=warn, members=members
+    )
     return run
 
 

@@ -1,0 +1,109 @@
+"""`epicycle finetune`."""
+
+import argparse
+from typing import Any
+
+from epicycle.cli.pretrain import add_step_options
+
+HELP = (
+    "Trains a model on sums or products in words, starting in one of several ways: from the pre-trained model, from scratch, or from scratch "
+    "with a frozen embedding (pre-trained, planted Fourier waves, or random)."
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    from epicycle.training.language_config import ARMS
+
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a run, a Hugging Face directory or a hub name: shape, tokenizer and pre-trained weights",
+    )
+    parser.add_argument(
+        "--arm",
+        choices=tuple(ARMS),
+        default="pretrained",
+        help="; ".join(f"{name}: {text}" for name, text in ARMS.items()),
+    )
+    add_prompt_options(parser)
+    parser.add_argument(
+        "--loss", choices=("answer", "sequence"), default="answer", help="on the answer token, or on every token"
+    )
+    parser.add_argument("--epochs", type=int, default=25, help="passes over the training questions")
+    add_step_options(parser, steps=None, batch=32, learning_rate=2e-3, weight_decay=1.0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of random weights and of the order of examples")
+
+
+def add_prompt_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is asked."""
+    task = parser.add_argument_group("questions")
+    task.add_argument("--operation", choices=("add", "multiply"), default="add", help="the operation")
+    task.add_argument(
+        "--form", choices=("sentences", "bare", "polish"), default="sentences", help="five sentences, a+b=, or a,b+"
+    )
+    task.add_argument(
+        "--largest-operand",
+        type=int,
+        metavar="N",
+        help="operands 0..N; half of the largest single token if not given, 260 at most",
+    )
+    task.add_argument(
+        "--boundary", choices=("space", "colon"), default="space", help="sentences end in 'Answer: ' or in 'Answer:'"
+    )
+    task.add_argument("--split-seed", type=int, default=0, help="seed of sentences, split and demonstrations")
+    task.add_argument("--shots", type=int, default=0, metavar="K", help="solved examples in front of every question")
+
+
+def prompt_config(options: argparse.Namespace, count: int) -> Any:
+    """The questions that the options describe, for a tokenizer with the numbers 0..count-1."""
+    from epicycle.tasks.prompts import PromptConfig
+
+    largest = options.largest_operand if options.largest_operand is not None else max(3, min(260, (count - 1) // 2))
+    return PromptConfig(operation=options.operation, form=options.form, largest_operand=largest, boundary=options.boundary,
+                        split_seed=options.split_seed, shots=options.shots)  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Train and say how well it answers."""
+    from epicycle.cli.main import say
+    from epicycle.cli.pretrain import chosen_precision, given_of, step_config
+    from epicycle.cli.progress import LanguageProgress
+    from epicycle.errors import ConfigError
+    from epicycle.models.language import load_language_model
+    from epicycle.tasks.prompts import prompt_task
+    from epicycle.training.engine import chosen_device
+    from epicycle.training.finetune import finetune, start_digest
+    from epicycle.training.language_config import FinetuneConfig
+
+    device = chosen_device(options.device)
+    if options.epochs < 1 or options.batch < 1:
+        raise ConfigError(
+            f"got {options.epochs} epochs of batches of {options.batch}; expected at least 1 of each. Try 25 and 32."
+        )
+    base = load_language_model(options.model)
+    prompts = prompt_config(options, base.space.count)
+    base.space.rows(prompts.largest_answer if prompts.operation == "add" else prompts.largest_operand)
+    steps = -(-len(prompt_task(prompts).split["train"]) // options.batch) * options.epochs
+    config = FinetuneConfig(
+        arm=options.arm, start=start_digest(options.model), prompts=prompts, loss=options.loss,
+        step=step_config(options, steps, (0.9, 0.98), chosen_precision(options.precision, base.width, device)), seed=options.seed,
+    )  # fmt: skip
+    progress = LanguageProgress()
+    made = finetune(
+        config,
+        options.model,
+        options.out,
+        device=device,
+        threads=options.threads,
+        progress=progress,
+        warn=say,
+        given=given_of(options),
+    )
+    progress.close()
+    record = made.record()
+    say(f"run: {made.path}")
+    say(f"model: {made.path / 'model'} (validation accuracy {record['final']['validation_accuracy']:.1%})")
+    say(f"next: epicycle explain {made.path}")
+    return {"id": made.id, "directory": str(made.path), "model": str(made.path / "model"), "arm": options.arm, "seed": options.seed,
+            "final": record["final"], "seconds": record["seconds"]}  # fmt: skip

@@ -1,0 +1,321 @@
+"""The report of a study: why pre-training matters, arm by arm, and the ledger of claims."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import escape
+
+from epicycle.analysis.embedding import PERIODS, at_period
+from epicycle.analysis.explain import Explanation
+from epicycle.fourier.bands import HIGH_PERIOD
+from epicycle.plots import language as draw
+from epicycle.plots import style
+from epicycle.report.page import Page, Section, Tile, drawing, number, table
+from epicycle.report.references import REFERENCES
+from epicycle.studies.ledger import Entry
+from epicycle.studies.zhou2024 import Study
+from epicycle.training.language_config import ARMS
+
+
+def _accuracies(study: Study, arm: str) -> list[float]:
+    found = [study.explanations[arm, seed].ablations for seed in range(study.preset.seeds)]
+    return [a.row("none", "none")["accuracy"] for a in found if a is not None]
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{values[0]:.1%}" if len(values) == 1 else f"{min(values):.1%} to {max(values):.1%}"
+
+
+def finding(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
+    """The sentences at the top."""
+    preset = study.preset
+    seeds = f"{preset.seeds} seeds" if preset.seeds > 1 else "one seed"
+    sentences = []
+    if {"scratch", "frozen-embedding"} <= set(preset.arms):
+        frozen, scratch = _accuracies(study, "frozen-embedding"), _accuracies(study, "scratch")
+        sentences.append(
+            f"Trained on sums of two numbers up to {preset.largest_operand} for equally many steps, a small GPT-2 answers {_range(frozen)} of the test questions with "
+            f"its number embedding frozen from a model that only read number text, and {_range(scratch)} from scratch ({seeds}).")  # fmt: skip
+    at = [
+        [at_period(found.spectrum, period) for period in PERIODS]
+        for found in study.embeddings.values()
+        if found.spectrum is not None
+    ]
+    beyond = sum(all(a["p_value"] <= 0.01 for a in found) for found in at)
+    top = sum(all(a["place"] <= 10 for a in found) for found in at)
+    sentences.append(f"Periods 2, 2.5, 5 and 10 of the pre-trained embedding are all beyond numbers permuted within decades (p <= 0.01) in {beyond} of {len(at)} seeds, and "
+                     f"all among its ten largest without the trend in {top}. No sentence it read states a sum.")  # fmt: skip
+    counts = {
+        verdict: sum(e.verdict == verdict for e in entries)
+        for verdict in ("confirmed", "refuted", "undetermined", "not run")
+    }
+    if preset.seeds >= 3:
+        sentences.append(f"Of {len(entries)} claims, {counts['confirmed']} are confirmed, {counts['refuted']} refuted and {counts['undetermined']} undetermined on these models; "
+                         f"{counts['not run']} were not run.")  # fmt: skip
+    return tuple(sentences)
+
+
+def _curves(study: Study) -> Section:
+    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for (arm, _), run in study.finetuned.items():
+        history = run.history()
+        curves.setdefault(arm, []).append(
+            (np.array([line["epoch"] for line in history]), np.array([line["validation_accuracy"] for line in history]))
+        )
+    with style.figure(9.2, 3.2) as (fig, ax):
+        draw.arm_curves(curves, ax)
+        body = drawing(
+            style.svg(fig, "Validation accuracy over epochs, per arm and seed"),
+            "Thin: one seed. Thick: mean of an arm.",
+        )
+    rows = []
+    for arm in study.preset.arms:
+        test = _accuracies(study, arm)
+        final = [study.finetuned[arm, seed].record()["final"] for seed in range(study.preset.seeds)]
+        rows.append([arm, ARMS[arm], *(f"{a:.2%}" for a in test), number(float(np.mean([f["train_loss"] for f in final]))),
+                     number(float(np.mean([f["validation_loss"] for f in final])))])  # fmt: skip
+    body += table(["arm", "start", *(f"test, seed {seed}" for seed in range(study.preset.seeds)), "training loss", "validation loss"], rows,
+                  "Same questions, same steps, same optimiser in every arm; losses in nats, means over seeds.")  # fmt: skip
+    return Section("arms", "Arms", "The same model trained on the same sums from different starts.", body,
+                   ("Seeds share the split of questions.", "Embedding and unembedding are tied, so freezing one freezes both (frozen-input and frozen-output tell them apart).",
+                    "One recipe serves all arms: an arm that fails may succeed with another, or with more steps."))  # fmt: skip
+
+
+def _spectra(study: Study) -> Section:
+    seed = 0
+    shown: list[tuple[str, Explanation]] = [("pre-trained", study.embeddings[seed])]
+    shown += [
+        (arm, study.explanations[arm, seed])
+        for arm in study.preset.arms
+        if arm in ("scratch", "pretrained", "planted-embedding", "random-embedding")
+    ]
+    body = ""
+    for title, found in shown:
+        spectrum = found.spectrum
+        if spectrum is None:
+            continue
+        marked = [int(i) for i in np.argsort(-spectrum.share, kind="stable")[:6]]
+        with style.figure(9.2, 2.1) as (fig, ax):
+            draw.number_shares(
+                spectrum.frequency,
+                spectrum.period,
+                spectrum.share,
+                spectrum.level[spectrum.null],
+                marked,
+                ax,
+                f"{title}, seed {seed}",
+                spectrum.null,
+            )
+            body += drawing(style.svg(fig, f"Embedding spectrum: {title}"))
+    rows = []
+    for seed, found in study.embeddings.items():
+        if found.spectrum is not None:
+            at = [at_period(found.spectrum, period) for period in PERIODS]
+            rows.append(
+                [f"pre-trained, seed {seed}", *(f"{a['place']} (p {a['p_value']:.3f})" for a in at), _high(found)]
+            )
+    for arm in study.preset.arms:
+        for seed in range(study.preset.seeds):
+            found = study.explanations[arm, seed]
+            if found.spectrum is not None and arm in ("scratch", "pretrained", "random-embedding"):
+                at = [at_period(found.spectrum, period) for period in PERIODS]
+                rows.append(
+                    [f"{arm}, seed {seed}", *(f"{a['place']} (p {a['p_value']:.3f})" for a in at), _high(found)]
+                )
+    body += table(["embedding", *(f"period {period:g}" for period in PERIODS), "high band, smallest family-wise p"], rows,
+                  "Place by share of power without the trend, and p-value of that period under numbers permuted within decades, 999 draws.")  # fmt: skip
+    steps = [line["step"] for line in study.pretrained[0].history()]
+    watch = {
+        f"{period:g}": [
+            np.array([line["embedding"][f"{period:g}"] for line in run.history()]) for run in study.pretrained.values()
+        ]
+        for period in PERIODS
+    }
+    with style.figure(9.2, 2.4) as (fig, ax):
+        draw.period_shares(np.array(steps), watch, ax)
+        body += drawing(
+            style.svg(fig, "Shares of the named periods during pre-training"),
+            "Share of the embedding's power, without the trend, while it reads number text.",
+        )
+    return Section("embeddings", "Number embeddings", "What pre-training puts into the rows of the numbers, and what training on sums alone does.", body,
+                   ("How often numbers occur also has these periods; each model's own page has the token-frequency null.",
+                    "A spike does not show that residues can be told apart, nor that they are used."))  # fmt: skip
+
+
+def _high(found: Explanation) -> str:
+    spectrum = found.spectrum
+    assert spectrum is not None
+    high = spectrum.period <= HIGH_PERIOD + 1e-9
+    p = spectrum.p_family[spectrum.null][high]
+    return f"{p.min():.3f} at period {spectrum.period[high][int(np.argmin(p))]:.3g}"
+
+
+def _modules(study: Study) -> Section:
+    body = ""
+    for arm in study.preset.arms:
+        m = study.explanations[arm, 0].modules
+        if m is None:
+            continue
+        top = float(max(m.attention.max(), m.mlp.max()))
+        with style.figure(9.6, 1.9, 1, 2) as (fig, axes):
+            draw.module_heat_map(m.attention, m.frequency, m.period, axes[0], f"{arm}: attention", top)
+            draw.module_heat_map(m.mlp, m.frequency, m.period, axes[1], f"{arm}: MLP", top)
+            body += drawing(style.svg(fig, f"Module spectra of {arm}"))
+    return Section("modules", "What modules write, arm by arm", "Mean Fourier magnitude of the number logits of each module, seed 0.", body,
+                   ("Each arm has its own scale of colours.",))  # fmt: skip
+
+
+def _ablations(study: Study) -> Section:
+    header = ["arm", "seed", "as it is", *(f"{m}, {b}" for m in ("attention", "MLPs", "both") for b in ("low", "high"))]
+    rows = []
+    for arm in study.preset.arms:
+        for seed in range(study.preset.seeds):
+            a = study.explanations[arm, seed].ablations
+            if a is None:
+                continue
+            cells = []
+            for modules in ("attn", "mlp", "both"):
+                for band in ("low", "high"):
+                    row = a.row(modules, band)
+                    cells.append(
+                        "refused"
+                        if "refused" in row
+                        else f"{row['accuracy']:.1%} (random {row['control_accuracy']:.1%})"
+                    )
+            rows.append([arm, str(seed), f"{a.row('none', 'none')['accuracy']:.1%}", *cells])
+    body = table(header, rows, "Test accuracy without a band; in brackets the mean with random subspaces of the same rank (inside what the number logits can see, where that is "
+                 "less than the width).")  # fmt: skip
+    example = study.explanations.get(("pretrained", 0)) or study.explanations.get(("frozen-embedding", 0))
+    if example is not None and example.ablations is not None:
+        low, high = (example.ablations.row("attn", band)["rank"] for band in ("low", "high"))
+        body += f"<p class='caveat'>{escape(f'Rank removed: {low} for the low band, {high} for the high band, of width {example.ablations.width}.')}</p>"
+    return Section("ablations", "Removing bands, arm by arm", "Attention or MLP outputs lose the low or the high band at the answer position.", body,
+                   ("Read a removal against its own brackets: the bands differ in rank.",))  # fmt: skip
+
+
+def _ledger(entries: Sequence[Entry]) -> Section:
+    rows = []
+    for e in entries:
+        values = e.as_json()
+        measured = (
+            ""
+            if values["measured"] is None
+            else f"{number(values['measured'])} ({number(values['interval'][0])} to {number(values['interval'][1])})"
+        )
+        control = "" if values["control"] is None else number(values["control"])
+        rows.append(
+            [
+                e.claim.id,
+                e.claim.statement,
+                e.verdict,
+                e.claim.published,
+                measured,
+                e.claim.measured,
+                control,
+                e.claim.control,
+                e.claim.rule,
+                e.reason,
+            ]
+        )
+    body = table(
+        [
+            "claim",
+            "statement",
+            "verdict",
+            "published",
+            "ours, mean (range over seeds)",
+            "what ours is",
+            "control",
+            "what the control is",
+            "rule",
+            "reason",
+        ],
+        rows,
+    )
+    body += ("<p class='caveat'>A verdict speaks of these small models on number text, not of the paper's: confirmed if the rule holds in every seed of at least three, refuted if in "
+             "none, undetermined otherwise.</p>")  # fmt: skip
+    return Section(
+        "ledger", "Ledger", "Every claim of the paper that this preset can grade, and those it cannot.", body
+    )
+
+
+def _models(study: Study) -> Section:
+    rows = [["pre-trained", str(seed), run.id, study.embeddings[seed].run.id] for seed, run in study.pretrained.items()]
+    rows += [
+        [arm, str(seed), run.id, study.explanations[arm, seed].run.id] for (arm, seed), run in study.finetuned.items()
+    ]
+    record = study.run.record()
+    facts = record["provenance"]
+    preset = study.preset
+    body = (
+        f"<pre>epicycle reproduce zhou2024 --preset {escape(preset.name)}</pre>"
+        if preset.name != "demo"
+        else "<pre>epicycle demo</pre>"
+    )
+    body += table(
+        ["model", "seed", "run", "its explanation"],
+        rows,
+        "Every explanation has a page of its own; every run holds a Hugging Face directory, model/.",
+    )
+    body += table(["what", "value"], [["epicycle", str(facts["epicycle"])], ["revision", str(facts["revision"] or "installed")], ["python", facts["python"]],
+                                      *[[name, str(version)] for name, version in facts["packages"].items()], ["platform", facts["platform"]]])  # fmt: skip
+    body += "".join(
+        f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>"
+        for key in ("zhou2024", "fu2026", "westfall1993", "epicycle")
+    )
+    return Section("provenance", "Models, and how to run this again", "Where everything lies.", body)
+
+
+def study_page(study: Study, entries: Sequence[Entry]) -> Page:
+    """The report of a study."""
+    preset = study.preset
+    sections = [_curves(study), _spectra(study), _modules(study), _ablations(study)]
+    if preset.seeds >= 3:
+        sections.append(_ledger(entries))
+    sections.append(_models(study))
+    spectrum = study.embeddings[0].spectrum
+    assert spectrum is not None
+    at = {period: at_period(spectrum, period) for period in PERIODS}
+    tiles = [Tile(arm, _range(_accuracies(study, arm)), "test accuracy") for arm in preset.arms]
+    tiles.append(
+        Tile(
+            "places of 2, 2.5, 5, 10",
+            ", ".join(str(at[p]["place"]) for p in PERIODS),
+            f"of {len(spectrum.period)} periods, pre-trained, seed 0",
+        )
+    )
+    examples = len(study.pretrained) and preset.pretraining.steps * preset.pretraining.batch * preset.shape.context
+    doubts = (
+        f"The models are small ({preset.shape.num_layers} layer{'s' * (preset.shape.num_layers > 1)}, width {preset.shape.width}) and read {examples:,} tokens of made-up number text, not "
+        "prose: agreement with the paper shows that the effect can arise so, not that it arose so there.",
+        "Number text counts in fives and tens and names odd and even: its periods are put there by its sentences. Leave kinds out with epicycle pretrain --without.",
+        "From scratch is one recipe and so many steps; that an arm fails here does not show that it must.",
+        *(
+            ["It is one seed: repeat with epicycle reproduce zhou2024 --preset quick before quoting."]
+            if preset.seeds == 1
+            else []
+        ),
+    )
+    numbers: dict[str, Any] = {
+        "preset": preset.name, "claims": [e.as_json() for e in entries], "provenance": study.run.record()["provenance"],
+        "config": study.run.record()["config"]["resolved"], "accuracy": {arm: _accuracies(study, arm) for arm in preset.arms},
+        "embedding": {str(seed): [at_period(found.spectrum, p) for p in PERIODS] for seed, found in study.embeddings.items() if found.spectrum is not None},
+        "curves": {f"{arm} {seed}": run.history() for (arm, seed), run in study.finetuned.items()},
+        "pretraining": {str(seed): run.history() for seed, run in study.pretrained.items()},
+    }  # fmt: skip
+    return Page(
+        f"zhou2024: {preset.name}",
+        "Why pre-training matters for addition",
+        finding(study, entries),
+        tuple(tiles),
+        doubts,
+        tuple(sections),
+        numbers,
+    )
+
+
+def write_study(study: Study, entries: Sequence[Entry]) -> Path:
+    """Write report.html and report.json into the study's directory; returns the path of the former."""
+    return study_page(study, entries).save(study.run.path / "report.html")

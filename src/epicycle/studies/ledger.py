@@ -1,0 +1,89 @@
+"""A claim as data, its verdict, and the ledger of all of them.
+
+A verdict is given on at least three seeds. Where what is measured and what was published stand together, they are in fields of
+their own.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+Verdict = Literal["confirmed", "refuted", "undetermined", "not run"]
+MIN_SEEDS = 3
+
+
+class Reading(NamedTuple):
+    """What one seed shows of a claim: a number, its control, and whether the rule holds; None where it cannot be told."""
+
+    seed: int
+    value: float | None
+    control: float | None
+    holds: bool | None
+    note: str = ""
+
+
+class Claim(NamedTuple):
+    """A statement of a paper in our words, and how it is graded.
+
+    `measure(study)` gives one reading per seed. `rule` says when a reading holds. `needs` says what else would settle it.
+    """
+
+    id: str
+    statement: str
+    source: str
+    published: str
+    measured: str
+    control: str
+    rule: str
+    needs: str
+    measure: Callable[[Any], Sequence[Reading]] | None
+
+
+class Entry(NamedTuple):
+    """One line of the ledger."""
+
+    claim: Claim
+    verdict: Verdict
+    readings: tuple[Reading, ...]
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `epicycle reproduce --json`; `interval` is the range over seeds."""
+        values = [r.value for r in self.readings if r.value is not None]
+        controls = [r.control for r in self.readings if r.control is not None]
+        return {
+            "id": self.claim.id,
+            "statement": self.claim.statement,
+            "source": self.claim.source,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "published": self.claim.published,
+            "measured": float(np.mean(values)) if values else None,
+            "measured_is": self.claim.measured,
+            "interval": [min(values), max(values)] if values else None,
+            "control": float(np.mean(controls)) if controls else None,
+            "control_is": self.claim.control,
+            "rule": self.claim.rule,
+            "seeds": len([r for r in self.readings if r.holds is not None]),
+            "readings": [r._asdict() for r in self.readings],
+        }
+
+
+def grade(claim: Claim, study: Any) -> Entry:
+    """Verdict of one claim: confirmed if the rule holds in every seed of at least three, refuted if in none, else undetermined."""
+    if claim.measure is None:
+        return Entry(claim, "not run", (), claim.needs)
+    readings = tuple(claim.measure(study))
+    told = [r for r in readings if r.holds is not None]
+    if len(told) < MIN_SEEDS:
+        notes = "; ".join(dict.fromkeys(r.note for r in readings if r.note))
+        return Entry(
+            claim, "undetermined", readings, f"{len(told)} of {MIN_SEEDS} seeds could be read. {notes or claim.needs}"
+        )
+    holds = sum(bool(r.holds) for r in told)
+    if holds == len(told):
+        return Entry(claim, "confirmed", readings, f"the rule holds in {holds} of {len(told)} seeds")
+    if holds == 0:
+        return Entry(claim, "refuted", readings, f"the rule holds in none of {len(told)} seeds")
+    return Entry(claim, "undetermined", readings, f"the rule holds in {holds} of {len(told)} seeds")
