@@ -12,8 +12,9 @@ from epicycle.errors import ConfigError
 from epicycle.fourier.bands import HIGH_PERIOD, band, rows_of
 from epicycle.fourier.bases import additive, zhou2024
 
-TOLERANCE = 1e-8
-"""Singular values below this share of the largest count as zero (the printed basis has a row that is zero)."""
+TOLERANCE = 1e-6
+"""Singular values below this share of the largest count as zero: weights are rounded to float32, and the printed basis has a row
+that is zero."""
 MIN_FREE_SHARE = 1 / 3
 """A removal that leaves less than this share of the width is refused."""
 

@@ -1,0 +1,146 @@
+"""Every family: a tiny model from its configuration class; hooks, residual sum and the streaming pass against the plain model."""
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from epicycle.errors import DataError
+from epicycle.models.families import FAMILIES
+from epicycle.models.language import language_model, load_language_model
+from epicycle.models.language_oracle import NumberTokenizer
+from epicycle.models.stream import batches, edited, encode, full_pass, plan_segments, states
+from epicycle.models.tokenizer import train_tokenizer
+
+V, D, L, H = 64, 32, 3, 4
+LLAMA = {"vocab_size": V, "hidden_size": D, "num_hidden_layers": L, "num_attention_heads": H, "num_key_value_heads": 2, "intermediate_size": 48,
+         "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+GEMMA = LLAMA | {"head_dim": 8}
+CONFIGS = {
+    "gpt2": ("GPT2Config", {"vocab_size": V, "n_embd": D, "n_layer": L, "n_head": H, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}),
+    "gptj": ("GPTJConfig", {"vocab_size": V, "n_embd": D, "n_layer": L, "n_head": H, "n_positions": 64, "rotary_dim": 4, "bos_token_id": 1, "eos_token_id": 2}),
+    "gpt_neox": ("GPTNeoXConfig", {k: v for k, v in LLAMA.items() if k != "num_key_value_heads"}),
+    "phi": ("PhiConfig", LLAMA),
+    "phi3": ("Phi3Config", LLAMA),
+    "llama": ("LlamaConfig", LLAMA),
+    "mistral": ("MistralConfig", LLAMA),
+    "qwen2": ("Qwen2Config", LLAMA),
+    "qwen3": ("Qwen3Config", GEMMA),
+    "gemma": ("GemmaConfig", GEMMA),
+    "gemma2": ("Gemma2Config", GEMMA | {"query_pre_attn_scalar": 8, "final_logit_softcapping": 5.0}),
+    "gemma3_text": ("Gemma3TextConfig", GEMMA | {"query_pre_attn_scalar": 8}),
+    "opt": ("OPTConfig", {"vocab_size": V, "hidden_size": D, "num_hidden_layers": L, "num_attention_heads": H, "ffn_dim": 48, "word_embed_proj_dim": D,
+                          "max_position_embeddings": 64, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 2}),
+    "olmo": ("OlmoConfig", LLAMA),
+    "olmo2": ("Olmo2Config", LLAMA),
+}  # fmt: skip
+
+
+def tiny(kind):
+    name, values = CONFIGS[kind]
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**values))
+    with torch.no_grad():  # gains and biases that matter
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn(p.shape))
+    return language_model(model, NumberTokenizer(V), kind)
+
+
+def prompts():
+    generator = np.random.default_rng(0)
+    heads = generator.integers(3, V, (4, 3))
+    short = [[*heads[i % 4], int(x), 5] for i, x in enumerate(generator.integers(3, V, 20))]
+    long = [[*heads[i % 4], int(x), 7, int(y), 9] for i, (x, y) in enumerate(generator.integers(3, V, (13, 2)))]
+    return [list(map(int, row)) for row in short + long]
+
+
+def test_every_family_is_tested():
+    assert set(CONFIGS) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("kind", sorted(CONFIGS))
+def test_streaming_pass_equals_the_plain_model(kind):
+    lm = tiny(kind)
+    tokens = prompts()
+    seen = 0
+    for batch in batches(lm, tokens, 16):
+        found = states(lm, batch)
+        with torch.inference_mode():
+            plain = lm.model(torch.tensor([tokens[i] for i in batch.rows]), output_hidden_states=True, use_cache=False)
+        hidden = torch.stack([h[:, -1] for h in plain.hidden_states])
+        tolerance = {"rtol": 1e-4, "atol": 2e-5 * float(hidden.abs().max())}
+        torch.testing.assert_close(found.stream[:-1], hidden[:-1], **tolerance)
+        # what modules add is the whole difference between layers
+        torch.testing.assert_close(found.stream[0] + found.attention.sum(0) + found.mlp.sum(0), found.stream[-1], **tolerance)
+        torch.testing.assert_close(lm.norm(found.stream[-1]), found.final, **tolerance)
+        bias = 0 if lm.bias is None else lm.bias
+        torch.testing.assert_close(lm.capped(found.final @ lm.unembedding.T + bias), plain.logits[:, -1], rtol=1e-3, atol=1e-4)
+        seen += len(batch.rows)
+    assert seen == len(tokens)
+
+
+@pytest.mark.parametrize("kind", sorted(CONFIGS))
+def test_edits_reach_every_module_and_leave_no_trace(kind):
+    lm = tiny(kind)
+    tokens = torch.tensor(prompts()[:8])
+    before = full_pass(lm, tokens)
+    calls = []
+
+    def nothing(which, layer, output):
+        calls.append((which, layer))
+        return torch.zeros_like(output)
+
+    with edited(lm, nothing):
+        cut = full_pass(lm, tokens)
+    assert sorted(calls) == sorted([(which, layer) for which in ("attn", "mlp") for layer in range(L)])
+    with torch.inference_mode():
+        entering = lm.model(tokens, output_hidden_states=True, use_cache=False).hidden_states[0][:, -1]
+        torch.testing.assert_close(cut, lm.norm(entering), rtol=1e-4, atol=1e-4)
+    assert torch.equal(full_pass(lm, tokens), before)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "opt"])
+def test_a_directory_opens_as_the_same_model(kind, tmp_path):
+    lm = tiny(kind)
+    tokenizer = train_tokenizer(["a b c"] * 50, 30, 256)
+    lm.model.resize_token_embeddings(len(tokenizer))
+    lm.model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    again = load_language_model(tmp_path)
+    tokens = torch.tensor(prompts()[:4])
+    assert torch.equal(full_pass(again, tokens), full_pass(lm, tokens))
+    assert again.space.count == 31
+
+
+def test_segments_share_beginnings_and_cover_every_column():
+    assert plan_segments([1]) == [1]
+    assert plan_segments([1, 1, 1, 1000, 1000]) == [3, 5]
+    assert plan_segments([1000] * 6) == [6]
+
+
+def test_refusals(tmp_path):
+    config = transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=50,
+                                     architectures=["BertForMaskedLM"])  # fmt: skip
+    transformers.BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
+    (tmp_path / "bert" / "tokenizer.json").write_text("{}")
+    with pytest.raises(DataError, match="does not predict the next token"):
+        load_language_model(tmp_path / "bert")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no config\.json"):
+        load_language_model(tmp_path / "empty")
+    (tmp_path / "empty" / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(DataError, match="no weights"):
+        load_language_model(tmp_path / "empty")
+    (tmp_path / "empty" / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(DataError, match="never opened"):
+        load_language_model(tmp_path / "empty")
+    with pytest.raises(DataError, match="does not exist"):
+        load_language_model("./nowhere/at/all")
+
+
+def test_prompts_that_do_not_fit_are_refused():
+    lm = tiny("gpt2")
+    with pytest.raises(DataError, match="64 positions"):
+        encode(lm, [" ".join(["7"] * 65)])
+    with pytest.raises(DataError, match="fewer than two tokens"):
+        encode(lm, ["7"])
