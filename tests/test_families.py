@@ -71,10 +71,14 @@ def test_streaming_pass_equals_the_plain_model(kind):
         tolerance = {"rtol": 1e-4, "atol": 2e-5 * float(hidden.abs().max())}
         torch.testing.assert_close(found.stream[:-1], hidden[:-1], **tolerance)
         # what modules add is the whole difference between layers
-        torch.testing.assert_close(found.stream[0] + found.attention.sum(0) + found.mlp.sum(0), found.stream[-1], **tolerance)
+        torch.testing.assert_close(
+            found.stream[0] + found.attention.sum(0) + found.mlp.sum(0), found.stream[-1], **tolerance
+        )
         torch.testing.assert_close(lm.norm(found.stream[-1]), found.final, **tolerance)
         bias = 0 if lm.bias is None else lm.bias
-        torch.testing.assert_close(lm.capped(found.final @ lm.unembedding.T + bias), plain.logits[:, -1], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            lm.capped(found.final @ lm.unembedding.T + bias), plain.logits[:, -1], rtol=1e-3, atol=1e-4
+        )
         seen += len(batch.rows)
     assert seen == len(tokens)
 

@@ -70,7 +70,9 @@ def test_the_table_of_ablations_has_its_controls(oracle):
     assert found.row("none", "none")["accuracy"] == 1.0
     assert found.row("attn", "high")["accuracy"] == 0.5
     assert min(found.row("attn", "high")["controls"]["width"]["accuracy"]) > 0.9
-    assert 0.6 < found.row("attn", "high")["control_accuracy"] < 1.0  # random directions inside the three that the logits see
+    assert (
+        0.6 < found.row("attn", "high")["control_accuracy"] < 1.0
+    )  # random directions inside the three that the logits see
     assert found.row("attn", "high")["errors"]["off_by_one"] > 0.9  # b for b + 1, and N - 1 for 0
     assert found.row_rank == 3
     for row in found.rows[1:]:

@@ -28,8 +28,12 @@ def wave_writer(numbers: int = 100, width: int = 64) -> Any:
     model: Any = GPT2LMHeadModel(config)
     generator = np.random.default_rng(0)
     random = generator.standard_normal((width, 8))
-    q = np.linalg.qr(np.concatenate([np.ones((width, 1)), random], 1))[0][:, 1:].T  # rows orthogonal to the constant: zero mean
-    is_even, cosine, sine, first, second, out_even, out_cosine, out_sine = (torch.as_tensor(row, dtype=torch.float32) for row in q)
+    q = np.linalg.qr(np.concatenate([np.ones((width, 1)), random], 1))[0][
+        :, 1:
+    ].T  # rows orthogonal to the constant: zero mean
+    is_even, cosine, sine, first, second, out_even, out_cosine, out_sine = (
+        torch.as_tensor(row, dtype=torch.float32) for row in q
+    )
     n = torch.arange(numbers)
     sign = 1.0 - 2.0 * (n % 2)
     angle = 2 * math.pi * n / 100
@@ -38,9 +42,13 @@ def wave_writer(numbers: int = 100, width: int = 64) -> Any:
             p.zero_()
             if name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight")):
                 p.fill_(1.0)
-        model.transformer.wte.weight.copy_(torch.outer(sign, is_even) + torch.outer(angle.cos(), cosine) + torch.outer(angle.sin(), sine))
+        model.transformer.wte.weight.copy_(
+            torch.outer(sign, is_even) + torch.outer(angle.cos(), cosine) + torch.outer(angle.sin(), sine)
+        )
         model.transformer.wpe.weight.copy_(torch.stack([first, second]))
-        model.lm_head.weight.copy_(torch.outer(sign, out_even) + torch.outer(angle.cos(), out_cosine) + torch.outer(angle.sin(), out_sine))
+        model.lm_head.weight.copy_(
+            torch.outer(sign, out_even) + torch.outer(angle.cos(), out_cosine) + torch.outer(angle.sin(), out_sine)
+        )
         attention = model.transformer.h[ATTENTION_LAYER].attn
         # every stream vector has length sqrt(3), so LayerNorm multiplies by sqrt(width / 3); Conv1D weights are (in, out)
         scale = math.sqrt(width / 3)

@@ -22,6 +22,12 @@ def _period_ticks(ax: Any, frequency: np.ndarray, period: np.ndarray) -> None:
     ax.set_xlabel("period (numbers)")
 
 
+def _layer_ticks(ax: Any, layers: int) -> None:
+    """Whole layers only, counted from 1."""
+    step = -(-layers // 12)
+    ax.set_yticks(range(step if step > 1 else 1, layers + 1, step))
+
+
 def module_heat_map(table: np.ndarray, frequency: np.ndarray, period: np.ndarray, ax: Any = None, title: str = "",
                     top: float | None = None) -> Any:  # fmt: skip
     """Fourier magnitude of module logits, (layers, k): one row a layer, the last layer on top."""
@@ -29,7 +35,7 @@ def module_heat_map(table: np.ndarray, frequency: np.ndarray, period: np.ndarray
     image = ax.imshow(table, aspect="auto", origin="lower", cmap=style.SEQUENTIAL, vmin=0, vmax=top or float(table.max()) or 1.0,
                       interpolation="nearest", extent=(frequency[0] - 0.5, frequency[-1] + 0.5, 0.5, len(table) + 0.5))  # fmt: skip
     _period_ticks(ax, frequency, period)
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    _layer_ticks(ax, len(table))
     ax.set(ylabel="layer", title=title)
     ax.figure.colorbar(image, ax=ax, shrink=0.85, label="mean magnitude")
     return ax
@@ -44,7 +50,7 @@ def logit_heat_map(table: np.ndarray, first: int, answer: int, ax: Any = None, t
                       extent=(first - 0.5, first + table.shape[1] - 0.5, 0.5, len(table) + 0.5))  # fmt: skip
     ax.axvline(answer - 0.5, color=style.KEY, linewidth=0.8)
     ax.axvline(answer + 0.5, color=style.KEY, linewidth=0.8)
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    _layer_ticks(ax, len(table))
     ax.set(xlabel="number", ylabel="layer", title=title)
     ax.figure.colorbar(image, ax=ax, shrink=0.85, label="logit less its mean")
     return ax
@@ -179,7 +185,7 @@ def number_shares(frequency: np.ndarray, period: np.ndarray, share: np.ndarray, 
         ax.text(frequency[i], share[i], f"{period[i]:.3g}", ha="center", va="bottom", fontsize=8, color=style.KEY)
     _period_ticks(ax, frequency, period)
     ax.set(ylabel="share of power", title=title, ylim=(0, float(share.max()) * 1.15))
-    ax.legend(loc="upper right")
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1)
     return ax
 
 

@@ -89,9 +89,9 @@ def preset(name: str) -> Preset:
     if name == "demo":
         return _preset(name, 99, 49, small, 3000, 40, 2e-3, "float32", ("scratch", "frozen-embedding"), 2, seeds=1)
     if name == "quick":
-        return _preset(name, 99, 49, small, 3000, 40, 2e-3, "float32", ALL_ARMS[:5], 4)
+        return _preset(name, 99, 49, small, 4500, 40, 2e-3, "float32", ALL_ARMS[:5], 4)
     if name == "laptop":
-        return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 3200, 35, 2e-3, "bfloat16",
+        return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 3200, 36, 2e-3, "bfloat16",
                        ALL_ARMS[:5], 20)  # fmt: skip
     raise ConfigError(f"got preset {name!r}; expected quick or laptop (demo is that of `epicycle demo`). Choose one.")
 
@@ -153,24 +153,25 @@ def jobs_of(chosen: Preset, root: str) -> list[Job]:
     """Every job of a preset, with about what it costs in seconds on one core."""
     width, layers = chosen.shape.width, chosen.shape.num_layers
     per_step = {"pre": 0.013, "fine": 0.009} if layers * width < 200 else {"pre": 0.04, "fine": 0.025}
-    found = []
-    for seed in range(chosen.seeds):
-        base = f"pretrain {seed}"
-        found.append(
-            Job(
-                base,
-                _pretrain_job,
-                (to_dict(pretrain_config(chosen, seed)), root),
-                (),
-                chosen.pretraining.steps * per_step["pre"],
-            )
+    steps, seeds = chosen.pretraining.steps, range(chosen.seeds)
+    found = [
+        Job(
+            f"pretrain {seed}",
+            _pretrain_job,
+            (to_dict(pretrain_config(chosen, seed)), root),
+            (),
+            steps * per_step["pre"],
         )
+        for seed in seeds
+    ]
+    cost = chosen.finetuning.steps * per_step["fine"]
+    for seed in seeds:
+        base = f"pretrain {seed}"
         for arm in chosen.arms:
             name = f"{arm} {seed}"
-            cost = chosen.finetuning.steps * per_step["fine"]
             found.append(Job(name, _finetune_job, (chosen, arm, seed, root), (base,), cost))
-            found.append(Job(f"explain {name}", _explain_job, (chosen, root), (name,), 8.0))
-        found.append(Job(f"explain {base}", _explain_job, (chosen, root), (base,), 8.0))
+            found.append(Job(f"explain {name}", _explain_job, (chosen, root), (name,), 5.0))
+        found.append(Job(f"explain {base}", _explain_job, (chosen, root), (base,), 5.0))
     return found
 
 

@@ -30,7 +30,7 @@ class NumberTextConfig:
 
     def __post_init__(self):
         if not 20 <= self.largest <= 9999:
-            raise ConfigError(f"got largest number {self.largest}; number text needs 20 to 9999. Try 199.")
+            raise ConfigError(f"got largest number {self.largest}; expected 20 to 9,999. Try 199.")
         if unknown := [kind for kind in self.kinds if kind not in KINDS]:
             raise ConfigError(
                 f"got statement kind {unknown[0]!r}; expected some of {', '.join(KINDS)}. Choose from these."
