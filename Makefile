@@ -29,9 +29,9 @@ lint: setup
 bench: setup .venv-peers/.ready
 	$(BIN)/python bench/bench.py --json bench/last.json --peers .venv-peers/bin/python
 
-.venv-peers/.ready: bench/peers.py
+.venv-peers/.ready: bench/peers.py Makefile
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check 'torch>=2.8,<2.14' 'transformer-lens==4.3.0' 'modelbatch==0.1.0'
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check 'torch>=2.8,<2.14' 'transformer-lens==4.3.0' 'modelbatch==0.1.0' 'nnsight==0.8.1'
 	touch $@
 
 clean:

@@ -165,11 +165,11 @@ def command_rows(threads: int, quick: bool) -> list[dict]:
     if quick:
         return found
     with tempfile.TemporaryDirectory() as out:
-        seconds, done = run("demo", "--out", out, "--json", "--threads", str(threads))
+        seconds, done = run("grok", "a+b", "--out", out, "--json", "--threads", str(threads))
         run_ = json.loads(done.stdout)["runs"][0]
         record = json.loads((Path(run_["directory"]) / "run.json").read_text())
         size = Path(run_["report"]).stat().st_size / 2**20
-    found.append({"what": "epicycle demo, seconds", "value": seconds, "bar": "<= 90", "passed": seconds <= 90,
+    found.append({"what": "epicycle grok a+b, seconds", "value": seconds, "bar": "<= 90", "passed": seconds <= 90,
                   "note": f"grokked at step {run_['steps']['first']}, {run_['steps_per_second']:.0f} steps/s with measures"})  # fmt: skip
     share = record["measuring_seconds"] / record["seconds"]
     found.append(
@@ -177,8 +177,58 @@ def command_rows(threads: int, quick: bool) -> list[dict]:
     )
     found.append({"what": "report, MiB", "value": size, "bar": "<= 2", "passed": size <= 2})
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
-    found.append({"what": "peak memory of the demo, MiB", "value": peak, "bar": "<= 600", "passed": peak <= 600})
+    found.append({"what": "peak memory of it, MiB", "value": peak, "bar": "<= 600", "passed": peak <= 600})
+    with tempfile.TemporaryDirectory() as out:
+        seconds, _ = run("demo", "--out", out, "--json", "--threads", str(threads))
+    found.append(
+        {"what": "epicycle demo, both tracks, seconds", "value": seconds, "bar": "<= 180", "passed": seconds <= 180}
+    )
     return found
+
+
+def language_rows(threads: int, peers: str | None, prompts: int | None) -> list[dict]:
+    """The pass of `explain` on GPT-2 small's shape against bare forward passes, plain hooks and peers, each in its own process."""
+    import language
+
+    found: dict[str, dict] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        language.make_model(Path(directory))
+        for method in ("bare", "bare-lean", "hooks", "ours", *(("transformer-lens", "nnsight") if peers else ())):
+            interpreter = peers if peers and method in ("transformer-lens", "nnsight") else sys.executable
+            command = [
+                interpreter,
+                str(Path(__file__).with_name("language.py")),
+                method,
+                directory,
+                "--threads",
+                str(threads),
+            ]
+            command += ["--prompts", str(prompts)] if prompts else []
+            path = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent / "src")}
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=path)
+            found[method] = json.loads(done.stdout.strip().split("\n")[-1])
+    own, more = found["ours"], found["ours"]["peak_mib"] - found["ours"]["loaded_mib"]
+    rows = [{"what": f"explain's pass, seconds / those of {name}", "value": own["seconds"] / found[method]["seconds"], "bar": bar,
+             "passed": None if not bar else own["seconds"] <= limit * found[method]["seconds"],
+             "note": f"{own['seconds']:.1f} s / {found[method]['seconds']:.1f} s"}
+            for method, name, bar, limit in (("bare", "bare forward passes", "<= 1.10", 1.1), ("bare-lean", "them, last logits only", "<= 1.10", 1.1),
+                                             ("hooks", "plain hooks", "<= 1", 1.0), ("transformer-lens", "TransformerLens", "<= 1", 1.0),
+                                             ("nnsight", "nnsight", "<= 1", 1.0)) if method in found]  # fmt: skip
+    rows.append({"what": "its memory beyond the model, MiB", "value": more, "bar": "<= 400", "passed": more <= 400})
+    worst = max(
+        abs(found[m]["checksum"] / own["checksum"] - 1)
+        for m in found
+        if found[m]["checksum"] and m != "transformer-lens"
+    )
+    rows.append(
+        {
+            "what": "its lens and spectra against plain hooks', relative",
+            "value": worst,
+            "bar": "<= 1e-4",
+            "passed": worst <= 1e-4,
+        }
+    )
+    return rows
 
 
 def peer_rows(interpreter: str, threads: int, own_seconds: float) -> list[dict]:
@@ -201,6 +251,7 @@ def main() -> int:
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter that has the peers installed")
     options = parser.parse_args()
     rows = command_rows(options.threads, options.quick) + step_rows(options.threads, 5 if options.quick else 15)
+    rows += language_rows(options.threads, options.peers, 256 if options.quick else None)
     for row in rows:
         mark = {True: "ok", False: "MISSED", None: ""}[row["passed"]]
         print(f"{row['what']:<58} {row['value']:>12.4g}  {row['bar']:<9} {mark:<7} {row.get('note', '')}")

@@ -76,7 +76,7 @@ class BandAblations(Result):
     less than the width). `control_accuracy` is the mean over the controls that are most like the removal (row space where it
     differs). A refused row has `refused`, a sentence, and no numbers.
 
-    `keeps`: the same with everything but one frequency removed from the logits' sight.
+    `differences[modules band]` (prompts,) is the number answered less the right one. `keeps`: the same with everything but one frequency removed from the logits' sight.
     """
 
     schema: ClassVar[int] = 1
@@ -88,6 +88,7 @@ class BandAblations(Result):
     row_rank: int
     rows: list[dict[str, Any]]
     keeps: list[dict[str, Any]]
+    differences: dict[str, np.ndarray]
 
     def row(self, modules: str, band: str) -> dict[str, Any]:
         """One row by its modules and band."""
@@ -251,10 +252,12 @@ def band_ablations(
         "controls": {},
         "control_accuracy": None,
     }
-    done = []
+    done, differences = [], {"none none": base.answers - answers}
     for i, (row, _, _) in enumerate(planned):
         own = [(label, outcome) for (index, label), outcome in zip(labels, found, strict=True) if index == i]
         main = next(outcome for label, outcome in own if label == "removal")
+        if row["modules"] != "keep":
+            differences[f"{row['modules']} {row['band']}"] = main.answers - answers
         controls = {kind: {"accuracy": [o.accuracy for label, o in own if label == kind],
                            "loss": [o.loss for label, o in own if label == kind]} for kind in kinds_of_control}  # fmt: skip
         controls = {kind: values for kind, values in controls.items() if values["accuracy"]}
@@ -278,7 +281,7 @@ def band_ablations(
         if removal.free_share < MIN_FREE_SHARE
     ]
     return BandAblations(prompts=len(tokens), numbers=n, width=width, split=split, settings=dataclasses.asdict(config),
-                         row_rank=len(seen), rows=rows, keeps=kept)  # fmt: skip
+                         row_rank=len(seen), rows=rows, keeps=kept, differences=differences)  # fmt: skip
 
 
 def _numbers(outcome: Outcome, answers: np.ndarray) -> dict[str, Any]:

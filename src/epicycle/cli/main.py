@@ -12,7 +12,7 @@ import sys
 from typing import Any, NoReturn
 
 COMMANDS = {
-    "demo": "grok a formula, analyse it, write a report: about a minute",
+    "demo": "both tracks, small and complete: two reports in about two minutes",
     "grok": "train on a formula until it groks, analyse, report",
     "pretrain": "train a small language model on number text, or on a folder of files",
     "finetune": "train it on sums in words: tuned, from scratch, or with a frozen embedding",
@@ -100,16 +100,22 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
-    if options.json:
+    if options.json and _is_first_process():
         from epicycle._files import to_json
 
         sys.stdout.write(to_json(found) + "\n")
     return found.get("exit_code", 0) if isinstance(found, dict) else 0
 
 
+def _is_first_process() -> bool:
+    """False in the second and later processes of a launcher, which stay silent."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str = "") -> None:
     """A line for people, on stderr, so that stdout stays for machines."""
-    sys.stderr.write(text + "\n")
+    if _is_first_process():
+        sys.stderr.write(text + "\n")
 
 
 def rich_console() -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 HELP = (
     "Pre-trains a small GPT-2 on number text (statements in which numbers occur as in prose; none states a sum), or on a folder of "
-    "text. The result is a Hugging Face directory inside a run. Several processes: accelerate launch --cpu --num_processes 2 -m epicycle pretrain ..."
+    "text. The result is a Hugging Face directory inside a run. Several processes: accelerate launch --multi_gpu --num_processes 2 -m epicycle pretrain ... (the flag also starts CPU processes, with --device cpu)."
 )
 
 

@@ -20,13 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train, explain, grade, report."""
-    from epicycle.cli.main import say
     from epicycle.cli.pretrain import given_of
-    from epicycle.cli.progress import JobsProgress
     from epicycle.errors import ConfigError
-    from epicycle.report.zhou2024 import study_page
-    from epicycle.studies.zhou2024 import reproduce
-    from epicycle.studies.zhou2024_claims import CLAIMS, ledger
+    from epicycle.studies.zhou2024_claims import CLAIMS
 
     split = lambda text: [word.strip() for word in text.split(",") if word.strip()]  # noqa: E731
     only = split(options.only)
@@ -35,16 +31,29 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(
             f"got claim {unknown[0]!r}; expected some of {', '.join(claim.id for claim in CLAIMS)}. Choose from these."
         )
+    return reproduce_and_report(options.preset, options, given_of(options), split(options.arms), only)
+
+
+def reproduce_and_report(
+    preset: str,
+    options: argparse.Namespace,
+    given: dict[str, Any],
+    arms: list[str] | None = None,
+    only: list[str] | None = None,
+) -> dict[str, Any]:
+    """Run a preset, write the page of the study and of every model, say what was found; returns the JSON object."""
+    from epicycle.cli.main import say
+    from epicycle.cli.progress import JobsProgress
+    from epicycle.report.explain import write_explanation
+    from epicycle.report.zhou2024 import study_page
+    from epicycle.studies.zhou2024 import reproduce
+    from epicycle.studies.zhou2024_claims import ledger
+
     progress = JobsProgress()
-    study = reproduce(
-        options.preset,
-        options.out,
-        workers=options.threads,
-        arms=split(options.arms),
-        progress=progress,
-        given=given_of(options),
-    )
+    study = reproduce(preset, options.out, workers=options.threads, arms=arms, progress=progress, given=given)
     progress.close()
+    for found in [*study.embeddings.values(), *study.explanations.values()]:
+        write_explanation(found)
     entries = ledger(study, only)
     page = study_page(study, entries)
     path = page.save(study.run.path / "report.html")

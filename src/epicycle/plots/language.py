@@ -51,6 +51,7 @@ def logit_heat_map(table: np.ndarray, first: int, answer: int, ax: Any = None, t
     ax.axvline(answer - 0.5, color=style.KEY, linewidth=0.8)
     ax.axvline(answer + 0.5, color=style.KEY, linewidth=0.8)
     _layer_ticks(ax, len(table))
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="number", ylabel="layer", title=title)
     ax.figure.colorbar(image, ax=ax, shrink=0.85, label="logit less its mean")
     return ax
@@ -97,7 +98,7 @@ def waves(curves: Sequence[np.ndarray], periods: Sequence[float], answer: int, a
         )
     ax.plot(numbers, np.sum(curves, axis=0), color=style.TEST, linewidth=1.8, label="their sum")
     ax.axvline(answer, color=style.KEY, linewidth=0.9, linestyle="--")
-    ax.set(xlabel="number", ylabel="logit")
+    ax.set(xlabel="number", ylabel="logit", xlim=(numbers[0], numbers[-1]))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
@@ -128,13 +129,15 @@ def ablation_chart(rows: Sequence[Mapping[str, Any]], ax: Any = None) -> Any:
     return ax
 
 
-def error_histogram(errors: Mapping[str, np.ndarray], ax: Any = None) -> Any:
-    """Counts of answer less right answer, one line a condition."""
+def error_histogram(differences: Mapping[str, np.ndarray], ax: Any = None, reach: int = 30) -> Any:
+    """Questions by answer less right answer, one line a condition; errors beyond `reach` stand at its ends."""
     ax = style.axes(ax, 7.2, 2.4)
-    for name, values in errors.items():
-        ax.hist(values, bins=np.arange(-30.5, 31.5), histtype="step", label=name)
-    ax.set(xlabel="answer less right answer", ylabel="questions")
-    ax.legend()
+    for i, (name, values) in enumerate(differences.items()):
+        counts = np.bincount(np.clip(values, -reach, reach) + reach, minlength=2 * reach + 1)
+        ax.step(np.arange(-reach, reach + 1), np.maximum(counts, 0.5), where="mid", linewidth=1.3, label=name,
+                color=(style.TEST, style.COSINE, style.KEY)[i % 3])  # fmt: skip
+    ax.set(xlabel="answer less right answer", ylabel="questions", yscale="log", xticks=range(-reach, reach + 1, 10))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 

@@ -136,7 +136,7 @@ def doubts(found: Explanation) -> tuple[str, ...]:
 
 def _tiles(found: Explanation) -> tuple[Tile, ...]:
     facts = found.facts
-    tiles = [Tile("model", facts["type"], f"{facts['layers']} layers, width {facts['width']}"),
+    tiles = [Tile("model", facts["type"], f"{facts['layers']} layer{'s' * (facts['layers'] > 1)}, width {facts['width']}"),
              Tile("numbers", f"{facts['number_space']['count']:,}", f"single tokens, {facts['number_space']['form']}")]  # fmt: skip
     if found.ablations is not None and found.lens is not None and found.spectrum is not None:
         base = found.ablations.row("none", "none")
@@ -283,6 +283,14 @@ def _ablations(found: Explanation) -> Section | None:
                    "below 6", "off by one"], rows, f"{a.prompts:,} {a.split} questions. Random: accuracy with as many random dimensions removed, "
                   f"{a.settings['controls']} draws, anywhere in the width or inside the {a.row_rank} dimensions that the number logits can see. Expected: share "
                   "of multiples of ten if the same answers were paired at random.")  # fmt: skip
+    names = {"none none": "as it is", "mlp low": "low removed from MLPs", "attn high": "high removed from attention"}
+    shown = {label: a.differences[key] for key, label in names.items() if key in a.differences}
+    with style.figure(9.2, 2.3) as (fig, ax):
+        draw.error_histogram(shown, ax)
+        body += drawing(
+            style.svg(fig, "Answers less right answers with and without a band"),
+            "Errors of 30 and more stand at the ends.",
+        )
     refusals = dict.fromkeys(row["refused"] for row in [*a.rows, *a.keeps] if "refused" in row)
     body += "".join(f"<p class='caveat'>{escape(text)}</p>" for text in refusals)
     kept = [row for row in a.keeps if "refused" not in row]
