@@ -67,6 +67,7 @@ class Analysis:
         self.right = np.zeros(num_layers)
 
     def __call__(self, part: np.ndarray, attention, mlp, stream) -> None:
+        """Add a batch of outputs at the answer position, one per layer."""
         import torch
 
         for i, outputs in enumerate((attention, mlp)):

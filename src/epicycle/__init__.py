@@ -7,8 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from epicycle.analysis.ablation import AblationConfig as AblationConfig
     from epicycle.analysis.circuit import Circuit as Circuit
     from epicycle.analysis.circuit import Trajectory as Trajectory
+    from epicycle.analysis.explain import ExplainConfig as ExplainConfig
+    from epicycle.analysis.explain import Explanation as Explanation
+    from epicycle.analysis.explain import explain as explain
     from epicycle.analysis.grok import analyse_run as analyse_run
     from epicycle.analysis.grok import grok as grok
     from epicycle.analysis.matrix import MatrixSpectrum as MatrixSpectrum
@@ -24,85 +28,141 @@ if TYPE_CHECKING:
     from epicycle.fourier.nulls import null_test as null_test
     from epicycle.fourier.spectra import fourier_norms as fourier_norms
     from epicycle.models.config import ModelConfig as ModelConfig
+    from epicycle.models.language import language_model as language_model
+    from epicycle.models.language import load_language_model as load_language_model
+    from epicycle.report.explain import explain_page as explain_page
     from epicycle.report.grok import grok_page as grok_page
     from epicycle.report.grok import write_report as write_report
     from epicycle.runs.directory import Run as Run
     from epicycle.runs.directory import list_runs as list_runs
     from epicycle.runs.directory import open_run as open_run
+    from epicycle.studies.zhou2024 import reproduce as reproduce
     from epicycle.sweep.pool import grok_all as grok_all
     from epicycle.tasks.modular import TaskConfig as TaskConfig
     from epicycle.tasks.modular import modular_task as modular_task
+    from epicycle.tasks.number_space import NumberSpace as NumberSpace
+    from epicycle.tasks.number_space import number_space as number_space
+    from epicycle.tasks.number_text import NumberTextConfig as NumberTextConfig
+    from epicycle.tasks.prompts import PromptConfig as PromptConfig
+    from epicycle.tasks.prompts import prompt_task as prompt_task
     from epicycle.training.config import OptimiserConfig as OptimiserConfig
     from epicycle.training.config import RunConfig as RunConfig
     from epicycle.training.config import ScheduleConfig as ScheduleConfig
     from epicycle.training.config import furuta2024 as furuta2024
     from epicycle.training.config import nanda2023 as nanda2023
+    from epicycle.training.finetune import finetune as finetune
+    from epicycle.training.finetune import start_digest as start_digest
+    from epicycle.training.language_config import FinetuneConfig as FinetuneConfig
+    from epicycle.training.language_config import PretrainConfig as PretrainConfig
+    from epicycle.training.language_config import ShapeConfig as ShapeConfig
+    from epicycle.training.language_config import StepConfig as StepConfig
     from epicycle.training.loop import train_run as train_run
+    from epicycle.training.pretrain import pretrain as pretrain
 
 _WHERE = {
+    "AblationConfig": "epicycle.analysis.ablation",
     "Circuit": "epicycle.analysis.circuit",
     "EpicycleError": "epicycle.errors",
+    "ExplainConfig": "epicycle.analysis.explain",
+    "Explanation": "epicycle.analysis.explain",
+    "FinetuneConfig": "epicycle.training.language_config",
     "MatrixSpectrum": "epicycle.analysis.matrix",
     "ModelConfig": "epicycle.models.config",
+    "NumberSpace": "epicycle.tasks.number_space",
+    "NumberTextConfig": "epicycle.tasks.number_text",
     "OptimiserConfig": "epicycle.training.config",
+    "PretrainConfig": "epicycle.training.language_config",
+    "PromptConfig": "epicycle.tasks.prompts",
     "Run": "epicycle.runs.directory",
     "RunConfig": "epicycle.training.config",
     "ScheduleConfig": "epicycle.training.config",
+    "ShapeConfig": "epicycle.training.language_config",
+    "StepConfig": "epicycle.training.language_config",
     "TaskConfig": "epicycle.tasks.modular",
     "Trajectory": "epicycle.analysis.circuit",
     "additive": "epicycle.fourier.bases",
     "analyse_run": "epicycle.analysis.grok",
-    "ffd": "epicycle.fourier.measures",
+    "explain": "epicycle.analysis.explain",
+    "explain_page": "epicycle.report.explain",
     "fcr": "epicycle.fourier.measures",
+    "ffd": "epicycle.fourier.measures",
+    "finetune": "epicycle.training.finetune",
     "fourier_norms": "epicycle.fourier.spectra",
     "furuta2024": "epicycle.training.config",
     "gini": "epicycle.fourier.measures",
     "grok": "epicycle.analysis.grok",
     "grok_all": "epicycle.sweep.pool",
     "grok_page": "epicycle.report.grok",
+    "language_model": "epicycle.models.language",
     "list_runs": "epicycle.runs.directory",
     "load_array": "epicycle.analysis.matrix",
+    "load_language_model": "epicycle.models.language",
     "matrix_spectrum": "epicycle.analysis.matrix",
     "modular_task": "epicycle.tasks.modular",
     "multiplicative": "epicycle.fourier.bases",
     "nanda2023": "epicycle.training.config",
     "null_test": "epicycle.fourier.nulls",
+    "number_space": "epicycle.tasks.number_space",
     "open_run": "epicycle.runs.directory",
+    "pretrain": "epicycle.training.pretrain",
+    "prompt_task": "epicycle.tasks.prompts",
+    "reproduce": "epicycle.studies.zhou2024",
     "selftest": "epicycle.analysis.selftest",
+    "start_digest": "epicycle.training.finetune",
     "train_run": "epicycle.training.loop",
     "write_report": "epicycle.report.grok",
 }
 
 __all__ = [
+    "AblationConfig",
     "Circuit",
     "EpicycleError",
+    "ExplainConfig",
+    "Explanation",
+    "FinetuneConfig",
     "MatrixSpectrum",
     "ModelConfig",
+    "NumberSpace",
+    "NumberTextConfig",
     "OptimiserConfig",
+    "PretrainConfig",
+    "PromptConfig",
     "Run",
     "RunConfig",
     "ScheduleConfig",
+    "ShapeConfig",
+    "StepConfig",
     "TaskConfig",
     "Trajectory",
     "additive",
     "analyse_run",
+    "explain",
+    "explain_page",
     "fcr",
     "ffd",
+    "finetune",
     "fourier_norms",
     "furuta2024",
     "gini",
     "grok",
     "grok_all",
     "grok_page",
+    "language_model",
     "list_runs",
     "load_array",
+    "load_language_model",
     "matrix_spectrum",
     "modular_task",
     "multiplicative",
     "nanda2023",
     "null_test",
+    "number_space",
     "open_run",
+    "pretrain",
+    "prompt_task",
+    "reproduce",
     "selftest",
+    "start_digest",
     "train_run",
     "write_report",
 ]

@@ -6,17 +6,29 @@ import numpy as np
 
 from epicycle import (
     Circuit,
+    ExplainConfig,
+    Explanation,
+    FinetuneConfig,
     MatrixSpectrum,
+    PretrainConfig,
+    PromptConfig,
+    Run,
     RunConfig,
     TaskConfig,
     additive,
+    explain,
     ffd,
+    finetune,
     fourier_norms,
     grok,
     load_array,
+    load_language_model,
     matrix_spectrum,
+    number_space,
     open_run,
+    pretrain,
     selftest,
+    start_digest,
     write_report,
 )
 
@@ -28,3 +40,9 @@ spectrum: MatrixSpectrum = matrix_spectrum(load_array("vectors.npz", "W_E"), nul
 density: float = ffd(fourier_norms(np.zeros((97, 4)), additive(97)))
 weights = open_run("runs/x").weights()
 failed: list[str] = [check.measure for check in selftest() if not check.passed]
+
+base: Run = pretrain(PretrainConfig(), "runs", threads=2)
+arm = FinetuneConfig(arm="frozen-embedding", start=start_digest(base.path), prompts=PromptConfig(largest_operand=99))
+tuned: Run = finetune(arm, base.path, "runs", threads=2)
+explanation: Explanation = explain(tuned.path, ExplainConfig(prompts=PromptConfig(largest_operand=99)), "runs")
+last: int = number_space(load_language_model(tuned.path).tokenizer).count

@@ -52,6 +52,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Analyse, report."""
+    from pathlib import Path
+
     from epicycle.analysis.ablation import AblationConfig
     from epicycle.analysis.explain import ExplainConfig, as_json, explain
     from epicycle.cli.finetune import prompt_config
@@ -65,6 +67,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     device = chosen_device(options.device)
     ablation = AblationConfig(positions=options.positions, is_folded=options.fold_norm, convention=options.convention, reading=options.reading,
                               high_period=options.high_period, controls=options.controls, seed=options.control_seed)  # fmt: skip
+    if not Path(options.model).exists():
+        say(f"{options.model} is not a directory here: asking the hub")
     lm = load_language_model(options.model, device=device, dtype=options.dtype)
     say(lm.space.sentence())
     config = ExplainConfig(

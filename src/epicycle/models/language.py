@@ -201,7 +201,7 @@ def load_language_model(name: str | Path, *, device: str = "cpu", dtype: str = "
     try:
         config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
         _check_causal(config, source)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
             source, config=config, trust_remote_code=False, use_safetensors=True, dtype=DTYPES[dtype]
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
@@ -211,7 +211,8 @@ def load_language_model(name: str | Path, *, device: str = "cpu", dtype: str = "
         raise _explained(error, source, is_local) from error
     finally:
         transformers.logging.set_verbosity(quiet)
-    return language_model(model.to(device), tokenizer, str(name))
+    model.to(device)
+    return language_model(model, tokenizer, str(name))
 
 
 def _check_causal(config: Any, source: str) -> None:

@@ -140,7 +140,7 @@ def batches(lm: LanguageModel, tokens: Sequence[Sequence[int]], size: int = 256)
     lengths = np.array([len(row) for row in tokens])
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
-        table = np.array([tokens[i] for i in rows])
+        table = np.array([tokens[int(i)] for i in rows])
         order = np.lexsort(table.T[::-1])
         for start in range(0, len(rows), size):
             part = order[start : start + size]

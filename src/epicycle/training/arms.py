@@ -21,7 +21,7 @@ def new_gpt2(shape: Any, vocabulary: int, end: int, seed: int) -> Any:
     """A GPT-2 of `transformers` with random weights; spread 1/sqrt(width), so that small widths learn too."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    drop = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), shape.dropout)
+    drop: Any = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), shape.dropout)
     config = GPT2Config(
         vocab_size=vocabulary, n_positions=shape.context, n_embd=shape.width, n_layer=shape.num_layers,
         n_head=shape.num_heads, activation_function="gelu_pytorch_tanh", initializer_range=shape.width**-0.5,
