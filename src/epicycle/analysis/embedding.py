@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -71,7 +71,8 @@ def number_map(table: np.ndarray, seed: int = 0) -> NumberMap:
     from sklearn.metrics import adjusted_mutual_info_score
 
     centred = np.asarray(table, np.float64) - np.mean(table, 0)
-    cluster = KMeans(n_clusters=min(CLUSTERS, len(centred) // 2), n_init="auto", random_state=seed).fit_predict(centred)
+    clusters: Any = KMeans(n_clusters=min(CLUSTERS, len(centred) // 2), n_init=10, random_state=seed)  # type: ignore[arg-type]
+    cluster = clusters.fit_predict(centred)
     perplexity = float(min(30, (len(centred) - 1) // 3))
     tsne = TSNE(n_components=2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(centred)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)

@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loss", choices=("answer", "sequence"), default="answer", help="on the answer token, or on every token"
     )
-    parser.add_argument("--epochs", type=int, default=25, help="passes over the training questions")
+    parser.add_argument("--epochs", type=int, default=36, help="passes over the training questions")
     add_step_options(parser, steps=None, batch=32, learning_rate=2e-3, weight_decay=1.0)
     parser.add_argument("--seed", type=int, default=0, help="seed of random weights and of the order of examples")
 

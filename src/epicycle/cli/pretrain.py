@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     shape.add_argument(
         "--dropout", type=float, default=0.0, help="0.1 is GPT-2's; 0 makes one process and several agree"
     )
-    add_step_options(parser, steps=3200, batch=8, learning_rate=4e-3, weight_decay=0.1)
+    add_step_options(parser, steps=4000, batch=8, learning_rate=4e-3, weight_decay=0.3)
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and number text")
 
 
