@@ -125,15 +125,14 @@ def hooks(model, data: dict) -> float:
 def transformer_lens(model, data: dict) -> float:
     """TransformerLens: run_with_cache over the names needed, last position only."""
     import torch
-    from transformer_lens import HookedTransformer, HookedTransformerConfig
+    from transformer_lens.model_bridge import TransformerBridge
 
     c = model.config
-    lens = HookedTransformer(HookedTransformerConfig(n_layers=c.n_layer, d_model=c.n_embd, n_ctx=c.n_positions, d_head=c.n_embd // c.n_head, n_heads=c.n_head,
-                                                     d_vocab=c.vocab_size, act_fn="gelu_new", normalization_type="LN", seed=0))  # fmt: skip
+    lens = TransformerBridge.boot_transformers(data["directory"], hf_model=model, device="cpu", dtype=torch.float32)
     names = {
         f"blocks.{i}.{name}" for i in range(c.n_layer) for name in ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
     }
-    analysis = Analysis(lens.W_U.T[data["ids"]].detach(), lens.ln_final, np.array(data["answers"]), c.n_layer)
+    analysis = Analysis(model.lm_head.weight[data["ids"]].detach(), model.transformer.ln_f, np.array(data["answers"]), c.n_layer)
     with torch.inference_mode():
         for part, block in groups(data["tokens"]):
             _, cache = lens.run_with_cache(
@@ -201,7 +200,7 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     model = GPT2LMHeadModel.from_pretrained(options.directory).eval()
-    data = json.loads((options.directory / "prompts.json").read_text())
+    data = json.loads((options.directory / "prompts.json").read_text()) | {"directory": str(options.directory)}
     if options.prompts:
         data |= {"tokens": data["tokens"][: options.prompts], "answers": data["answers"][: options.prompts]}
     METHODS[options.method](model, data | {"tokens": data["tokens"][:32], "answers": data["answers"][:32]})  # warm up

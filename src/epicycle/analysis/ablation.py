@@ -126,7 +126,7 @@ def _largest_logits(lm: LanguageModel, hidden: torch.Tensor, right: torch.Tensor
 
 def run_edits(
     lm: LanguageModel, tokens: Sequence[Sequence[int]], answers: np.ndarray, ids: np.ndarray, edits: Sequence[Edit | None],
-    *, positions: Literal["answer", "all"] = "answer", size: int = 256,
+    *, positions: Literal["answer", "all"] = "answer", size: int = 96,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Outcome]:  # fmt: skip
     """The model's answers under each edit; what comes before the answer position is computed once for all of them.

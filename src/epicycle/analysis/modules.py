@@ -99,7 +99,7 @@ def readings(
     *,
     example: int = 0,
     example_prompt: str = "",
-    size: int = 256,
+    size: int = 96,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[LayerLens, ModuleSpectra, np.ndarray]:
     """Lens and module spectra of a model over prompts, in one pass.

@@ -127,7 +127,7 @@ def encode(lm: LanguageModel, prompts: Sequence[str]) -> list[list[int]]:
     return tokens
 
 
-def batches(lm: LanguageModel, tokens: Sequence[Sequence[int]], size: int = 256) -> Iterator[Batch]:
+def batches(lm: LanguageModel, tokens: Sequence[Sequence[int]], size: int = 96) -> Iterator[Batch]:
     """Prompts, ordered by length and beginning, computed up to the token before the answer position.
 
     Args:

@@ -91,7 +91,7 @@ def preset(name: str) -> Preset:
     if name == "quick":
         return _preset(name, 99, 49, small, 4500, 40, 2e-3, "float32", ALL_ARMS[:5], 4)
     if name == "laptop":
-        return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 4000, 36, 2e-3, "bfloat16",
+        return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 4000, 34, 2e-3, "bfloat16",
                        ALL_ARMS[:5], 20)  # fmt: skip
     raise ConfigError(f"got preset {name!r}; expected quick or laptop (demo is that of `epicycle demo`). Choose one.")
 
