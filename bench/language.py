@@ -132,7 +132,9 @@ def transformer_lens(model, data: dict) -> float:
     names = {
         f"blocks.{i}.{name}" for i in range(c.n_layer) for name in ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
     }
-    analysis = Analysis(model.lm_head.weight[data["ids"]].detach(), model.transformer.ln_f, np.array(data["answers"]), c.n_layer)
+    analysis = Analysis(
+        model.lm_head.weight[data["ids"]].detach(), model.transformer.ln_f, np.array(data["answers"]), c.n_layer
+    )
     with torch.inference_mode():
         for part, block in groups(data["tokens"]):
             _, cache = lens.run_with_cache(

@@ -1,5 +1,6 @@
 """Training of the language track: what is frozen stays, a killed run ends bit-identical, two processes equal one."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from epicycle.models.planted import planted_numbers
 from epicycle.runs.directory import open_run
 from epicycle.tasks.number_text import NumberTextConfig
 from epicycle.tasks.prompts import PromptConfig, prompt_task
-from epicycle.training.corpus import corpus_digest, corpus_tokens, text_files
+from epicycle.training.corpus import corpus_digest, corpus_tokens, size_of, text_files
 from epicycle.training.finetune import Examples, finetune, scores, start_digest
 from epicycle.training.language_config import (
     ARMS,
@@ -157,6 +158,25 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, dropout):
     assert strip(whole) == strip(resumed)
 
 
+def test_a_run_cut_right_after_its_first_evaluation_repeats_no_line(tmp_path):
+    config = PretrainConfig(
+        text=NumberTextConfig(largest=49), shape=SHAPE, step=StepConfig(steps=20, batch=4, evaluate_every=10)
+    )
+    whole = pretrain(config, tmp_path / "whole")
+
+    class Cut(Exception):
+        pass
+
+    def stop(report):
+        raise Cut
+
+    with pytest.raises(Cut):
+        pretrain(config, tmp_path / "cut", progress=stop)
+    resumed = pretrain(config, tmp_path / "cut")
+    assert [line["step"] for line in resumed.history()] == [line["step"] for line in whole.history()] == [0, 10, 20]
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
+
+
 def test_damaged_checkpoint_is_named_and_passed_over(base, tmp_path):
     config = tuned(base, "pretrained")
     whole = finetune(config, base, tmp_path / "whole")
@@ -201,7 +221,8 @@ def test_two_processes_give_the_result_of_one(base, arm, tmp_path):
 def test_corpus_of_files(tmp_path):
     folder = tmp_path / "texts"
     (folder / "inner").mkdir(parents=True)
-    (folder / "a.txt").write_text("In 19 of 20 cases there were 3 pages.\n\nSee pages 41-45.\n")
+    text = "".join(f"In {n % 50} of 20 cases there were {n % 7} pages.\n\nSee pages 41-45.\n" for n in range(300))
+    (folder / "a.txt").write_text("Once only, at the very beginning.\n\n" + text)
     (folder / "inner" / "b.md").write_text("# Ünïcode\n\nChapter 12 has 49 verses.\n")
     (folder / "c.bin").write_bytes(b"\x00\x01" * 50)
     (folder / ".hidden").write_text("no")
@@ -218,8 +239,18 @@ def test_corpus_of_files(tmp_path):
     lm = load_language_model(run.path)
     assert lm.space.count == 50
     tokens = corpus_tokens(lm.tokenizer, config.text, files, 500)
-    text = lm.tokenizer.decode(tokens[:200])
-    assert "41" in text
+    whole = size_of(lm.tokenizer, files, 10**6)
+    again = corpus_tokens(
+        lm.tokenizer, config.text, files, 3 * whole, skip=500
+    )  # the beginning is passed over in every pass
+    later = corpus_tokens(lm.tokenizer, config.text, files, whole)[500:]
+    assert (tokens[:100] != later[:100]).any()
+    assert (again[: 2 * len(later)] == np.concatenate([later, later])).all()
+    (folder / "a.txt").write_text("Too short: 12.")
+    short = text_files([folder])
+    with pytest.raises(DataError, match="held out"):
+        pretrain(dataclasses.replace(config, corpus=corpus_digest(short)), tmp_path / "none", corpus=[folder])
+    assert not (tmp_path / "none").exists()
     with pytest.raises(ConfigError, match="corpus"):
         pretrain(BASE, tmp_path / "runs", corpus=[folder])
     with pytest.raises(DataError, match="none of which"):

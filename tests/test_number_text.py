@@ -74,11 +74,11 @@ def test_every_kind_has_a_check():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("largest", [20, 99, 520])
 def test_statements_are_true_and_stay_in_range(kind, largest):
-    config = NumberTextConfig(largest=largest, kinds=(kind,), seed=3)
     if kind == "counting-by-100" and largest < 200:
         with pytest.raises(ConfigError, match=r"0\.\.200"):
-            next(statements(config))
+            NumberTextConfig(largest=largest, kinds=(kind,))
         return
+    config = NumberTextConfig(largest=largest, kinds=(kind,), seed=3)
     for text in itertools.islice(statements(config), 400):
         assert TRUE[kind](text), text
         assert all(0 <= n <= largest for n in numbers_in(text)), text

@@ -52,18 +52,29 @@ def test_prompts_ask_for_their_answer(form):
         assert swapped.startswith(TEMPLATES["add", form][template].format(a=b, b=a))
 
 
-def test_demonstrations_come_from_the_training_part():
+def test_demonstrations_end_in_the_token_that_is_asked_for(gpt2):
     task = prompt_task(PromptConfig(largest_operand=20, shots=4))
-    *lines, question = task.prompts("test")[0].split("\n")
-    assert len(lines) == 4
+    ids = number_space(gpt2).rows(40)
     trained = set(task.prompts("train"))
+    assert all(text in trained for text, _ in task.demonstrations())
     plain = prompt_task(PromptConfig(largest_operand=20))
-    assert question in plain.prompts("test")
-    for line in lines:
-        head, answer = line.rsplit(" ", 1)
-        assert any(text.endswith(head + " ") for text in trained)
-        a, b = (int("".join(c for c in word if c.isdigit())) for word in head.split() if any(c.isdigit() for c in word))
-        assert int(answer) == a + b
+    assert task.prompts("test") == plain.prompts("test")
+    for tokens, question in zip(task.tokens(gpt2, "test", ids), plain.tokens(gpt2, "test", ids), strict=True):
+        text = gpt2.convert_ids_to_tokens(tokens)
+        places = [i for i, token in enumerate(text) if token == "Ċ"]
+        assert len(places) == 4
+        assert tokens[places[-1] + 1 :] == question
+        for place, (_, answer) in zip(places, task.demonstrations(), strict=True):
+            assert text[place - 2 : place] == [
+                "Ġ",
+                str(answer),
+            ]  # a space token, then the bare number: as in the question
+
+
+def test_a_cap_leaves_out_larger_answers():
+    task = prompt_task(PromptConfig(operation="multiply", largest_operand=60, cap=199))
+    assert task.questions.answer.max() <= 199
+    assert task.config.largest_answer == 199
 
 
 def test_splits_depend_on_their_seed_alone():

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from epicycle.models.config import ModelConfig as ModelConfig
     from epicycle.models.language import language_model as language_model
     from epicycle.models.language import load_language_model as load_language_model
+    from epicycle.models.language import start_digest as start_digest
     from epicycle.report.explain import explain_page as explain_page
     from epicycle.report.grok import grok_page as grok_page
     from epicycle.report.grok import write_report as write_report
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from epicycle.training.config import furuta2024 as furuta2024
     from epicycle.training.config import nanda2023 as nanda2023
     from epicycle.training.finetune import finetune as finetune
-    from epicycle.training.finetune import start_digest as start_digest
     from epicycle.training.language_config import FinetuneConfig as FinetuneConfig
     from epicycle.training.language_config import PretrainConfig as PretrainConfig
     from epicycle.training.language_config import ShapeConfig as ShapeConfig
@@ -108,7 +108,7 @@ _WHERE = {
     "prompt_task": "epicycle.tasks.prompts",
     "reproduce": "epicycle.studies.zhou2024",
     "selftest": "epicycle.analysis.selftest",
-    "start_digest": "epicycle.training.finetune",
+    "start_digest": "epicycle.models.language",
     "train_run": "epicycle.training.loop",
     "write_report": "epicycle.report.grok",
 }

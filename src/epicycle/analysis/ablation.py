@@ -15,7 +15,6 @@ from epicycle.fourier.projections import (
     Removal,
     band_rows,
     folded,
-    frequency_rows,
     largest_count,
     random_directions,
     row_space,
@@ -55,6 +54,13 @@ class AblationConfig:
             raise ConfigError(
                 f"got convention {self.convention!r}; expected 'orthonormal' or 'as-printed'. Choose one."
             )
+        if self.reading not in ("component", "shared", "double", "row"):
+            raise ConfigError(f"got reading {self.reading!r}; expected component, shared, double or row. Choose one.")
+        if self.reading != "component" and self.convention != "as-printed":
+            raise ConfigError(f"got reading {self.reading!r} of the printed cut with the {self.convention} basis; expected the basis as printed. "
+                              "Add --convention as-printed, or leave the reading out.")  # fmt: skip
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"got control seed {self.seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
         if not 2 < self.high_period < 1000:
             raise ConfigError(
                 f"got a longest high period of {self.high_period}; expected above 2 and below 1,000. Try 10.4."
@@ -222,10 +228,10 @@ def band_ablations(
             removal = Removal(name, writers(waves, table))
             row = {"modules": modules, "band": name, "rank": removal.rank, "width": width}
             if removal.free_share < MIN_FREE_SHARE:
-                refused.append(row | {"refused": _refusal(removal, name, width, n)})
+                refused.append(row | {"refused": _refusal(removal, name, width, n, config.high_period)})
             else:
                 planned.append((row, kinds, removal))
-    keeps = _keeps(n, table, width)
+    keeps = _keeps(n, table, width, config.convention)
     planned += [(row, MODULES["both"], removal) for row, removal in keeps if removal.free_share >= MIN_FREE_SHARE]
     edits: list[Edit | None] = [None]
     labels: list[tuple[int, str]] = [(-1, "")]
@@ -262,7 +268,10 @@ def band_ablations(
                            "loss": [o.loss for label, o in own if label == kind]} for kind in kinds_of_control}  # fmt: skip
         controls = {kind: values for kind, values in controls.items() if values["accuracy"]}
         nearest = controls.get("row space") or controls["width"]
-        extra = _kept(row, main, answers) if row["modules"] == "keep" else {}
+        extra: dict[str, Any] = {}
+        if row["modules"] == "keep":
+            likest = "row space" if "row space" in controls else "width"
+            extra = _kept(main, answers) | {"control": [_kept(o, answers) for label, o in own if label == likest]}
         done.append(
             row
             | _numbers(main, answers)
@@ -289,29 +298,35 @@ def _numbers(outcome: Outcome, answers: np.ndarray) -> dict[str, Any]:
             "errors": error_types(outcome.answers, answers)}  # fmt: skip
 
 
-def _keeps(n: int, table: np.ndarray, width: int) -> list[tuple[dict[str, Any], Removal]]:
-    """Removals of all waves but one frequency: period 2 (parity) and the longest (magnitude)."""
-    everything = band_rows(n, "low"), band_rows(n, "high")
-    waves = np.concatenate(everything)
+def _keeps(
+    n: int, table: np.ndarray, width: int, convention: Literal["orthonormal", "as-printed"]
+) -> list[tuple[dict[str, Any], Removal]]:
+    """Removals of all waves but one frequency: the one nearest to period 2 (parity) and the longest (magnitude)."""
+    waves = np.concatenate([band_rows(n, name, convention=convention) for name in BANDS])
+    length = n if convention == "orthonormal" else n - 1
+    spectrum = np.abs(np.fft.rfft(waves[:, :length], axis=1))
+    frequency = spectrum.argmax(1)  # cycles per table of each wave; a row that is zero has none
     found = []
-    for period in (2.0, float(n)):
-        kept = frequency_rows(n, period)
-        rest = waves[~(np.abs(waves @ kept.T) > 0.5).any(1)]
-        removal = Removal("keep", writers(rest, table))
+    for k in (length // 2, 1):
+        removal = Removal("keep", writers(waves[(frequency != k) & (np.linalg.norm(waves, axis=1) > 0)], table))
         found.append(
-            ({"modules": "keep", "band": "keep", "period": period, "rank": removal.rank, "width": width}, removal)
+            ({"modules": "keep", "band": "keep", "period": length / k, "rank": removal.rank, "width": width}, removal)
         )
     return found
 
 
-def _kept(row: dict[str, Any], outcome: Outcome, answers: np.ndarray) -> dict[str, Any]:
-    """Parity, and nearness, of the answers that one frequency alone gives."""
+def _kept(outcome: Outcome, answers: np.ndarray) -> dict[str, Any]:
+    """Parity, and nearness, of the answers that one frequency alone gives; over the numbers."""
     error = np.abs(outcome.answers - answers)
-    return {"parity": float((outcome.answers % 2 == answers % 2).mean()), "within_10": float((error <= 10).mean())}
+    return {
+        "exact": outcome.number_accuracy,
+        "parity": float((outcome.answers % 2 == answers % 2).mean()),
+        "within_10": float((error <= 10).mean()),
+    }
 
 
-def _refusal(removal: Removal, name: Literal["low", "high"], width: int, n: int) -> str:
-    most = largest_count(width, name)
+def _refusal(removal: Removal, name: Literal["low", "high"], width: int, n: int, high_period: float) -> str:
+    most = largest_count(width, name, high_period)
     smaller = (
         f"The numbers 0..{most - 1} would work at this width"
         if most

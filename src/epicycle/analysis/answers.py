@@ -28,8 +28,7 @@ def error_types(given: Int[np.ndarray, " b"], right: Int[np.ndarray, " b"]) -> d
         return {"wrong": 0, "multiples_of_10": None, "below_6": None, "below_3": None, "off_by_one": None, "mean_size": None, "minus_10": None,
                 "plus_10": None, "expected_multiples_of_10": None}  # fmt: skip
     missed = error != 0
-    crossed = np.subtract.outer(np.asarray(given)[missed], np.asarray(right)[missed]).ravel()
-    crossed = crossed[crossed != 0]
+    expected = _share_by_chance(np.asarray(given, np.int64)[missed], np.asarray(right, np.int64)[missed])
     size = np.abs(wrong)
     return {
         "wrong": len(wrong),
@@ -40,5 +39,16 @@ def error_types(given: Int[np.ndarray, " b"], right: Int[np.ndarray, " b"]) -> d
         "mean_size": float(size.mean()),
         "minus_10": float((wrong == -10).mean()),
         "plus_10": float((wrong == 10).mean()),
-        "expected_multiples_of_10": float((crossed % 10 == 0).mean()) if len(crossed) else None,
+        "expected_multiples_of_10": expected,
     }
+
+
+def _share_by_chance(given: Int[np.ndarray, " b"], right: Int[np.ndarray, " b"]) -> float | None:
+    """Share of multiples of ten among given_i - right_j over all i and j, zero differences left out."""
+    residues = np.bincount(given % 10, minlength=10), np.bincount(right % 10, minlength=10)
+    values, counts = np.unique(given, return_counts=True)
+    others, other_counts = np.unique(right, return_counts=True)
+    _, i, j = np.intersect1d(values, others, return_indices=True)
+    equal = int(counts[i] @ other_counts[j])
+    pairs = len(given) * len(right) - equal
+    return float((residues[0] @ residues[1] - equal) / pairs) if pairs else None

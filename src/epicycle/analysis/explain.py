@@ -12,16 +12,13 @@ from epicycle.analysis.embedding import NumberMap, ResidualSpectra, embedding_sp
 from epicycle.analysis.matrix import MatrixSpectrum
 from epicycle.analysis.modules import LayerLens, ModuleSpectra, readings
 from epicycle.errors import ConfigError, DataError
-from epicycle.models.language import LanguageModel, load_language_model
-from epicycle.models.stream import encode
+from epicycle.models.language import LanguageModel, check_boundary, load_language_model, start_digest
+from epicycle.models.stream import fitting
 from epicycle.runs.directory import Run, create_run, open_run
 from epicycle.runs.provenance import provenance
 from epicycle.tasks.prompts import PromptConfig, PromptTask, prompt_task
-from epicycle.training.finetune import start_digest
 
 Progress = Callable[[str, int, int], None]
-SLACK = 10
-"""The number table takes the tokenizer's whole range if that is at most this much longer than the answers."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +29,8 @@ class ExplainConfig:
     """The questions."""
     split: Literal["train", "validation", "test"] = "test"
     """Which of them."""
+    swapped: bool = False
+    """Ask with the larger operand first; training had the smaller first."""
     limit: int | None = None
     """The first so many; all if None."""
     numbers: int | None = None
@@ -91,14 +90,32 @@ def _facts(lm: LanguageModel, name: str) -> dict[str, Any]:
     }
 
 
-def _table_size(lm: LanguageModel, task: PromptTask, numbers: int | None) -> int:
-    """Numbers in the table: as asked, or the tokenizer's range where it hardly exceeds the answers, or the answers'."""
-    if numbers is not None:
-        return numbers
-    need = task.config.largest_answer + 1
-    if task.config.operation == "multiply":
-        return min(lm.space.count, need)
-    return lm.space.count if need <= lm.space.count <= need + SLACK else need
+def _table_size(lm: LanguageModel, task: PromptTask, config: ExplainConfig) -> int:
+    """Numbers in the table: as asked, or enough for the answers, in whole tens so that periods 2, 2.5, 5 and 10 fit.
+
+    GPT-2's 521 numbers become 520, as in the orthonormal form of Zhou et al. 2024; answers beyond the table are not asked. The
+    printed basis has one number more than its period, 521 for 520.
+    """
+    if config.numbers is not None:
+        return config.numbers
+    need = min(task.config.largest_answer + 1, lm.space.count)
+    if config.ablation.convention == "as-printed":
+        return need
+    up = -(-need // 10) * 10
+    return up if up <= lm.space.count else need // 10 * 10 if need >= 30 else need
+
+
+def trained_share(name: str | Path, task: PromptTask, rows: np.ndarray) -> float | None:
+    """Share of these questions whose pair the model was trained on, for a run that knows; None otherwise."""
+    if not (Path(name) / "run.json").is_file():
+        return None
+    stored = open_run(name).record()["config"]["resolved"]
+    if stored.get("kind") != "finetune" or stored["prompts"]["operation"] != task.config.operation:
+        return None
+    own = prompt_task(PromptConfig(**stored["prompts"])).rows("train")
+    trained = set(zip(own.a.tolist(), own.b.tolist(), strict=True))
+    asked = zip(task.questions.a[rows].tolist(), task.questions.b[rows].tolist(), strict=True)
+    return float(np.mean([pair in trained for pair in asked]))
 
 
 def number_counts(name: str | Path, lm: LanguageModel, count: int) -> tuple[np.ndarray | None, str]:
@@ -159,7 +176,10 @@ def explain(
         if lm.space.is_digits_only:
             raise DataError(f"got {name}, whose tokenizer writes numbers digit by digit; expected single tokens for the numbers asked. "
                             "Add --table residual to read numbers at their last digit.")  # fmt: skip
-        count = _table_size(lm, task, config.numbers)
+        check_boundary(lm, config.prompts)
+        if config.prompts.operation == "add" and config.numbers is None:
+            lm.space.rows(task.config.largest_answer)
+        count = _table_size(lm, task, config)
         lm.space.rows(count - 1)  # refused before anything is written
     run = create_run(Path(root), f"explain-{label[:40]}", values, given or values,
                      provenance(device=device, threads=threads, dtype=config.dtype))  # fmt: skip
@@ -187,7 +207,7 @@ def _compute(run: Run, lm: LanguageModel, task: PromptTask, config: ExplainConfi
     if config.table == "residual":
         numbers = config.numbers or 200
         progress("stream of numbers, layer by layer", 0, 1)
-        once("residual", lambda: residual_spectra(lm, numbers, draws=min(config.draws, 199)))
+        once("residual", lambda: residual_spectra(lm, numbers, draws=config.draws))
         return parts
     ids = lm.space.rows(count - 1)
     counts, source = number_counts(name, lm, count)
@@ -196,17 +216,18 @@ def _compute(run: Run, lm: LanguageModel, task: PromptTask, config: ExplainConfi
     progress("embedding", 0, 1)
     once("spectrum", lambda: embedding_spectrum(table, counts, config.draws))
     once("map", lambda: number_map(table))
-    questions, prompts = task.rows(config.split), task.prompts(config.split)
+    questions, prompts = task.rows(config.split), task.prompts(config.split, swapped=config.swapped)
     inside = np.flatnonzero(questions.answer < count)[: config.limit]
     if len(inside) < 10:
         raise ConfigError(f"got {len(inside)} {config.split} questions whose answers are below {count}; expected at least 10. "
                           "Ask over a larger range.")  # fmt: skip
-    facts["questions"] = {"asked": len(inside), "of": len(prompts), "split": config.split}
-    chosen = [prompts[i] for i in inside]
+    facts["questions"] = {"asked": len(inside), "of": len(prompts), "split": config.split, "beyond": int((questions.answer >= count).sum()),
+                          "trained_on": trained_share(name, task, task.split[config.split][inside])}  # fmt: skip
     answers = questions.answer[inside].astype(np.int64)
-    tokens = encode(lm, chosen)
+    every = task.tokens(lm.tokenizer, config.split, _all_ids(lm, task, ids), swapped=config.swapped)
+    tokens = fitting(lm, [every[i] for i in inside])
     if not (LayerLens.is_current(results / "lens") and ModuleSpectra.is_current(results / "modules")):
-        lens, modules, _ = readings(lm, tokens, answers, ids, example_prompt=chosen[0],
+        lens, modules, _ = readings(lm, tokens, answers, ids, example_prompt=prompts[inside[0]],
                                     progress=lambda done, total: progress("lens and module spectra", done, total))  # fmt: skip
         lens.save(results / "lens")
         modules.save(results / "modules")
@@ -214,6 +235,12 @@ def _compute(run: Run, lm: LanguageModel, task: PromptTask, config: ExplainConfi
     once("ablations", lambda: band_ablations(lm, tokens, answers, ids, config.ablation, split=config.split,
                                              progress=lambda done, total: progress("band ablations", done, total)))  # fmt: skip
     return parts
+
+
+def _all_ids(lm: LanguageModel, task: PromptTask, ids: np.ndarray) -> np.ndarray:
+    """Token ids that demonstrations need: those of their answers too."""
+    most = max((answer for _, answer in task.demonstrations()), default=0)
+    return ids if most < len(ids) else lm.space.rows(most)
 
 
 def _plain(config: ExplainConfig) -> dict[str, Any]:
@@ -245,7 +272,7 @@ def as_json(found: Explanation, report: str) -> dict[str, Any]:
                     "p_value": spectrum.p_single[spectrum.null][i], "p_family": spectrum.p_family[spectrum.null][i]} for i in order]  # fmt: skip
     base = None if ablations is None else ablations.row("none", "none")
     bands = [] if ablations is None else [
-        {key: row.get(key) for key in ("modules", "band", "rank", "width", "loss", "accuracy", "control_accuracy", "controls", "errors",
+        {key: row.get(key) for key in ("modules", "band", "rank", "width", "loss", "accuracy", "control_accuracy", "controls", "errors", "number_accuracy",
                                        "refused")} for row in ablations.rows]  # fmt: skip
     return {
         "id": found.run.id,
@@ -261,10 +288,12 @@ def as_json(found: Explanation, report: str) -> dict[str, Any]:
             "convention": spectrum.convention, "periods": periods},
         "layers": [] if lens is None else [
             {"layer": i, "exact": lens.exact[i], "within_2": lens.within_2[i], "within_10": lens.within_10[i]} for i in range(len(lens.exact))],
+        "guess": None if lens is None else {"exact": lens.guess_exact, "within_2": lens.guess_within_2, "within_10": lens.guess_within_10},
         "bands": bands,
         "keeps": [] if ablations is None else ablations.keeps,
         "errors": None if base is None else base["errors"],
         "residual": None if found.residual is None else {
-            "numbers": found.residual.numbers, "periods": found.residual.period, "share": found.residual.share},
+            "numbers": found.residual.numbers, "null": found.residual.null, "draws": found.residual.draws, "periods": found.residual.period,
+            "share": found.residual.share, "p_family": found.residual.p_family, "level_95": found.residual.level},
         "report": report,
     }  # fmt: skip

@@ -51,7 +51,7 @@ class ModuleSpectra(Result):
 
     `attention` and `mlp` (layers, k) are means of sqrt(cos^2 + sin^2): of magnitudes, since phases turn with the answer.
     `attention_level`, `mlp_level` (layers,) are what only 5 % of number orders drawn at random exceed anywhere in the
-    spectrum, over NULL_PROMPTS prompts. `top_waves[i]`: share of prompts whose `TOP_WAVES[i]` largest waves of the final logits
+    spectrum, over NULL_PROMPTS prompts drawn at random. `top_waves[i]`: share of prompts whose `TOP_WAVES[i]` largest waves of the final logits
     sum to a curve that peaks at the right answer. `example_*`: module logits (layers, N) and final logits (N,) of one prompt.
 
     Literal: no final norm between module and unembedding, as in the paper; so magnitudes of two layers can be compared, but
@@ -86,8 +86,9 @@ def constant_guess(answers: np.ndarray, within: int) -> float:
 
 def _magnitudes(found: torch.Tensor, basis: Basis) -> torch.Tensor:
     """sqrt(cos^2 + sin^2) of coefficients (..., f) -> (..., k)."""
-    cosine = found[..., torch.as_tensor(basis.cosine)]
-    sine = found[..., torch.as_tensor(np.maximum(basis.sine, 0))] * torch.as_tensor(basis.sine >= 0)
+    at = lambda rows: torch.as_tensor(rows, device=found.device)  # noqa: E731
+    cosine = found[..., at(basis.cosine)]
+    sine = found[..., at(np.maximum(basis.sine, 0))] * at(basis.sine >= 0)
     return torch.hypot(cosine, sine)
 
 
@@ -130,7 +131,9 @@ def readings(
     shuffled = torch.stack([rows.T @ waves[:, generator.permutation(n)].T for _ in range(PERMUTATIONS)])
     sums = torch.zeros(2, lm.num_layers, len(basis.frequency), dtype=torch.float64)
     null = torch.zeros(PERMUTATIONS, 2, lm.num_layers, len(basis.frequency), dtype=torch.float64)
-    null_seen = done = 0
+    done = 0
+    sampled = np.zeros(count, bool)
+    sampled[generator.permutation(count)[:NULL_PROMPTS]] = True
     lens = np.empty((lm.num_layers + 1, count), np.int64)
     final = np.empty((count, n), np.float32)
     kept: dict[str, np.ndarray] = {}
@@ -139,11 +142,9 @@ def readings(
             found = states(lm, batch)
             both = torch.stack([found.attention, found.mlp]).float()
             sums += _magnitudes(both @ write, basis).sum(2).double().cpu()
-            if null_seen < NULL_PROMPTS:
-                part = both[:, :, : NULL_PROMPTS - null_seen]
-                for i in range(PERMUTATIONS):
-                    null[i] += _magnitudes(part @ shuffled[i], basis).sum(2).double().cpu()
-                null_seen += part.shape[2]
+            part = both[:, :, torch.as_tensor(sampled[found.rows], device=device)]
+            for i in range(PERMUTATIONS if part.shape[2] else 0):
+                null[i] += _magnitudes(part @ shuffled[i], basis).sum(2).double().cpu()
             for layer in range(lm.num_layers):
                 lens[layer, found.rows] = (lm.norm(found.stream[layer]).float() @ rows.T + bias).argmax(1).cpu().numpy()
             logits = lm.capped(found.final.float() @ rows.T + bias)
@@ -155,7 +156,7 @@ def readings(
                         "mlp": (found.mlp[:, place].float() @ rows.T).cpu().numpy()}  # fmt: skip
             done += len(found.rows)
             progress(done, count)
-    level = torch.quantile(null.amax(-1) / max(null_seen, 1), 0.95, dim=0).numpy()
+    level = torch.quantile(null.amax(-1) / int(sampled.sum()), 0.95, dim=0).numpy()
     size_of_error = np.abs(lens - answers)
     accuracy = [(size_of_error <= within).mean(1) for within in (0, 2, 10)]
     guesses = [constant_guess(answers, within) for within in (0, 2, 10)]

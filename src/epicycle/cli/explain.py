@@ -14,9 +14,10 @@ HELP = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("model", metavar="MODEL", help="a run, a Hugging Face directory or a hub name")
-    add_prompt_options(parser)
+    add_prompt_options(parser, "if not given, or what the run was trained on")
     what = parser.add_argument_group("analysis")
     what.add_argument("--split", choices=("train", "validation", "test"), default="test", help="which questions")
+    what.add_argument("--swapped", action="store_true", help="ask with the larger operand first")
     what.add_argument("--limit", type=int, metavar="N", help="ask the first N questions only")
     what.add_argument(
         "--numbers",
@@ -50,6 +51,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     bands.add_argument("--control-seed", type=int, default=0, help="seed of the random subspaces")
 
 
+def trained_prompts(model: str) -> dict[str, Any] | None:
+    """The questions that a fine-tuned run was trained on; None for other models."""
+    from pathlib import Path
+
+    from epicycle.runs.directory import open_run
+
+    if not (Path(model) / "run.json").is_file():
+        return None
+    stored = open_run(model).record()["config"]["resolved"]
+    return stored["prompts"] if stored.get("kind") == "finetune" else None
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Analyse, report."""
     from pathlib import Path
@@ -72,7 +85,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     lm = load_language_model(options.model, device=device, dtype=options.dtype)
     say(lm.space.sentence())
     config = ExplainConfig(
-        prompts=prompt_config(options, lm.space.count), split=options.split, limit=options.limit, numbers=options.numbers, table=options.table,
+        prompts=prompt_config(options, lm.space, trained_prompts(options.model)), split=options.split, swapped=options.swapped, limit=options.limit, numbers=options.numbers, table=options.table,
         ablation=ablation, draws=options.draws, dtype=options.dtype,
     )  # fmt: skip
     progress = StageProgress()

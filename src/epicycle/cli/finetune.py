@@ -35,33 +35,50 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of random weights and of the order of examples")
 
 
-def add_prompt_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say what is asked."""
+def add_prompt_options(parser: argparse.ArgumentParser, default: str = "if not given") -> None:
+    """The options that say what is asked; those that are not given are filled by `prompt_config`."""
     task = parser.add_argument_group("questions")
-    task.add_argument("--operation", choices=("add", "multiply"), default="add", help="the operation")
+    task.add_argument("--operation", choices=("add", "multiply"), help=f"the operation; add {default}")
     task.add_argument(
-        "--form", choices=("sentences", "bare", "polish"), default="sentences", help="five sentences, a+b=, or a,b+"
+        "--form", choices=("sentences", "bare", "polish"), help=f"five sentences, a+b=, or a,b+; sentences {default}"
     )
     task.add_argument(
         "--largest-operand",
         type=int,
         metavar="N",
-        help="operands 0..N; half of the largest single token if not given, 260 at most",
+        help=f"operands 0..N; half of the largest single token, at most 260, {default}",
     )
     task.add_argument(
-        "--boundary", choices=("space", "colon"), default="space", help="sentences end in 'Answer: ' or in 'Answer:'"
+        "--cap",
+        type=int,
+        metavar="N",
+        help=f"largest answer asked; for products the largest single token, at most 10,000, {default}",
     )
-    task.add_argument("--split-seed", type=int, default=0, help="seed of sentences, split and demonstrations")
-    task.add_argument("--shots", type=int, default=0, metavar="K", help="solved examples in front of every question")
+    task.add_argument(
+        "--boundary",
+        choices=("space", "colon"),
+        help=f"sentences end in 'Answer: ' or in 'Answer:'; what the number tokens need {default}",
+    )
+    task.add_argument("--split-seed", type=int, help=f"seed of sentences, split and demonstrations; 0 {default}")
+    task.add_argument("--shots", type=int, metavar="K", help=f"solved examples in front of every question; 0 {default}")
 
 
-def prompt_config(options: argparse.Namespace, count: int) -> Any:
-    """The questions that the options describe, for a tokenizer with the numbers 0..count-1."""
-    from epicycle.tasks.prompts import PromptConfig
+def prompt_config(options: argparse.Namespace, space: Any, own: dict[str, Any] | None = None) -> Any:
+    """The questions that the options describe; what is not given comes from `own`, a run's questions, or from the number space."""
+    from epicycle.tasks.prompts import MULTIPLICATION_CAP, PromptConfig
 
-    largest = options.largest_operand if options.largest_operand is not None else max(3, min(260, (count - 1) // 2))
-    return PromptConfig(operation=options.operation, form=options.form, largest_operand=largest, boundary=options.boundary,
-                        split_seed=options.split_seed, shots=options.shots)  # fmt: skip
+    names = ("operation", "form", "largest_operand", "cap", "boundary", "split_seed", "shots")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if own is not None:
+        return PromptConfig(**{**own, **given})
+    largest = 260 if given.get("operation") == "multiply" else max(3, min(260, (space.count - 1) // 2))
+    usual: dict[str, Any] = {"largest_operand": largest, "boundary": "colon" if space.form == "spaced" else "space"}
+    if given.get("operation") == "multiply":
+        usual |= {
+            "largest_operand": max(3, min(260, space.count - 1)),
+            "cap": max(6, min(MULTIPLICATION_CAP, space.count - 1)),
+        }
+    return PromptConfig(**(usual | given))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -70,10 +87,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from epicycle.cli.pretrain import chosen_precision, given_of, step_config
     from epicycle.cli.progress import LanguageProgress
     from epicycle.errors import ConfigError
-    from epicycle.models.language import load_language_model
+    from epicycle.models.language import load_language_model, start_digest
     from epicycle.tasks.prompts import prompt_task
     from epicycle.training.engine import chosen_device
-    from epicycle.training.finetune import finetune, start_digest
+    from epicycle.training.finetune import finetune
     from epicycle.training.language_config import FinetuneConfig
 
     device = chosen_device(options.device)
@@ -82,8 +99,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             f"got {options.epochs} epochs of batches of {options.batch}; expected at least 1 of each. Try 25 and 32."
         )
     base = load_language_model(options.model)
-    prompts = prompt_config(options, base.space.count)
-    base.space.rows(prompts.largest_answer if prompts.operation == "add" else prompts.largest_operand)
+    prompts = prompt_config(options, base.space)
+    base.space.rows(max(prompts.largest_answer, prompts.largest_operand))
     steps = -(-len(prompt_task(prompts).split["train"]) // options.batch) * options.epochs
     config = FinetuneConfig(
         arm=options.arm, start=start_digest(options.model), prompts=prompts, loss=options.loss,

@@ -79,7 +79,7 @@ def step_config(options: argparse.Namespace, steps: int, betas: tuple[float, flo
     return StepConfig(
         steps=steps, batch=options.batch, learning_rate=options.learning_rate, schedule=options.schedule, warmup_steps=options.warmup_steps,
         weight_decay=options.weight_decay, betas=betas, precision=precision,  # type: ignore[arg-type]
-        evaluate_every=options.evaluate_every or max(1, steps // 10),
+        evaluate_every=max(1, steps // 10) if options.evaluate_every is None else options.evaluate_every,
     )  # fmt: skip
 
 
@@ -116,6 +116,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 "got --without every kind of statement; expected at least one that stays. Leave out fewer."
             )
     corpus = [Path(path) for path in options.corpus]
+    if corpus and (options.kinds or options.without or options.law != "prose"):
+        raise ConfigError(
+            "got --corpus with --kinds, --without or --law; expected one kind of text. Leave out the options of number text."
+        )
     shape = ShapeConfig(num_layers=options.num_layers, width=options.width, num_heads=options.num_heads, context=options.context,
                         dropout=options.dropout)  # fmt: skip
     config = PretrainConfig(

@@ -13,12 +13,39 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Render again."""
-    from epicycle.analysis.grok import analyse_run
+    """Render again, whatever kind of run it is."""
     from epicycle.cli.main import say
-    from epicycle.report.grok import write_report
+    from epicycle.errors import RunError
     from epicycle.runs.directory import find_run
 
-    path = write_report(analyse_run(find_run(options.run, options.out), again=options.again))
+    found = find_run(options.run, options.out)
+    record = found.record()
+    kind = record["config"]["resolved"].get("kind", "grok")
+    if kind in ("pretrain", "finetune"):
+        raise RunError(f"got run {found.id}, a trained language model, which has no report of its own; expected a run of `grok`, `explain` or "
+                       f"`reproduce`. Run `epicycle explain {options.run}`.")  # fmt: skip
+    if kind != "grok" and record["status"] != "finished":
+        raise RunError(
+            f"got run {found.id}, which is not finished; expected one that is. Run its command again: it goes on from there."
+        )
+    if kind != "grok" and options.again:
+        raise RunError(f"got --again for run {found.id}; expected a run of `grok`. Run its command with another --out.")
+    if kind == "explain":
+        from epicycle.analysis.explain import open_explanation
+        from epicycle.report.explain import write_explanation
+
+        path = write_explanation(open_explanation(found))
+    elif kind == "study":
+        from epicycle.report.zhou2024 import write_study
+        from epicycle.studies.zhou2024 import read_study
+        from epicycle.studies.zhou2024_claims import ledger
+
+        study = read_study(found)
+        path = write_study(study, ledger(study))
+    else:
+        from epicycle.analysis.grok import analyse_run
+        from epicycle.report.grok import write_report
+
+        path = write_report(analyse_run(found, again=options.again))
     say(f"report: {path}")
     return {"report": str(path)}

@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paper", choices=("zhou2024",), help="the paper")
     parser.add_argument("--preset", choices=("quick", "laptop"), default="quick", help="quick: numbers 0..99, about 4 minutes on two cores; laptop: "
                         "0..199, about 20 minutes")  # fmt: skip
-    parser.add_argument("--only", default="", metavar="P1,P8", help="claims to grade; all if not given")
+    parser.add_argument("--only", default="", metavar="P1,P8", help="claims to print; the report always has all")
     parser.add_argument("--arms", default="", metavar="A,B", help="arms to train instead of the preset's")
 
 
@@ -48,13 +48,22 @@ def reproduce_and_report(
     from epicycle.report.zhou2024 import study_page
     from epicycle.studies.zhou2024 import reproduce
     from epicycle.studies.zhou2024_claims import ledger
+    from epicycle.training.engine import chosen_device
 
     progress = JobsProgress()
-    study = reproduce(preset, options.out, workers=options.threads, arms=arms, progress=progress, given=given)
+    study = reproduce(
+        preset,
+        options.out,
+        workers=options.threads,
+        device=chosen_device(options.device),
+        arms=arms,
+        progress=progress,
+        given=given,
+    )
     progress.close()
     for found in [*study.embeddings.values(), *study.explanations.values()]:
         write_explanation(found)
-    entries = ledger(study, only)
+    entries = ledger(study)
     page = study_page(study, entries)
     path = page.save(study.run.path / "report.html")
     for sentence in page.finding:

@@ -33,14 +33,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for name in ("run", "status", "outcome", "grokked", "test accuracy", "seconds"):
+        for name in ("run", "status", "outcome", "grokked", "held-out accuracy", "seconds"):
             table.add_column(name, justify="left" if name in ("run", "status", "outcome") else "right", no_wrap=True,
                              overflow="ignore" if name == "run" else "ellipsis")  # fmt: skip
         for row in rows:
             first = (row["steps"] or {}).get("first")
             final = row["final"] or {}
+            accuracy = final.get(
+                "test_accuracy", final.get("validation_accuracy")
+            )  # language runs keep the test part for `explain`
             table.add_row(row["id"], row["status"], row["outcome"] or "", "" if first is None else f"{first:,}",
-                          f"{final['test_accuracy']:.4f}" if final else "",
+                          "" if accuracy is None else f"{accuracy:.4f}",
                           f"{row['seconds']:.1f}" if row["seconds"] else "")  # fmt: skip
         rich_console().print(table if rows else f"no runs in {options.out}; begin with `epicycle demo`")
     return {"runs": rows}

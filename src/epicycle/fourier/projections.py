@@ -80,13 +80,6 @@ def band_rows(
     return zhou2024(n)[printed_rows(name, n, cut, reading)]
 
 
-def frequency_rows(n: int, period: float) -> Float[np.ndarray, "f n"]:
-    """Waves of the frequency whose period is nearest to `period`, over n numbers."""
-    basis = additive(n)
-    k = basis.frequency[np.argmin(np.abs(basis.frequency - n / period))]
-    return basis.rows[rows_of(basis, np.array([k]))]
-
-
 def writers(rows: Float[np.ndarray, "f n"], unembedding: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "r d"]:
     """Orthonormal directions of the stream that write these waves into the number logits.
 
@@ -138,7 +131,7 @@ def band_rank(n: int, name: Literal["low", "high"], high_period: float = HIGH_PE
     return int(waves[is_high if name == "high" else ~is_high].sum())
 
 
-def largest_count(width: int, name: Literal["low", "high"]) -> int:
+def largest_count(width: int, name: Literal["low", "high"], high_period: float = HIGH_PERIOD) -> int:
     """The most numbers 0..N-1 (a multiple of ten) for which removing the band leaves a third of the width; 0 for none."""
-    fits = [n for n in range(20, 2001, 10) if band_rank(n, name) <= (1 - MIN_FREE_SHARE) * width]
+    fits = [n for n in range(20, 2001, 10) if band_rank(n, name, high_period) <= (1 - MIN_FREE_SHARE) * width]
     return max(fits, default=0)

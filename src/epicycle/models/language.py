@@ -5,6 +5,7 @@ Remote code is never run, and nothing is unpickled.
 
 import dataclasses
 import functools
+import hashlib
 import operator
 import os
 from pathlib import Path
@@ -14,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from epicycle.errors import DataError
+from epicycle._files import sha256
+from epicycle.errors import ConfigError, DataError
 from epicycle.models.families import FAMILIES, Family
 from epicycle.tasks.number_space import NumberSpace, number_space
+from epicycle.tasks.prompts import PromptConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -123,6 +126,18 @@ def language_model(model: Any, tokenizer: Any, name: str = "model") -> LanguageM
     return LanguageModel(name, model, tokenizer, family, number_space(tokenizer))
 
 
+def check_boundary(lm: LanguageModel, prompts: PromptConfig) -> None:
+    """Refuse sentences whose last space and whose answer's own leading space would follow each other.
+
+    Raises:
+        ConfigError: The number tokens carry a leading space and the prompts end in one.
+    """
+    if lm.space.form == "spaced" and prompts.form == "sentences" and prompts.boundary == "space":
+        raise ConfigError(
+            "got prompts that end in a space for a tokenizer whose numbers carry one; expected 'Answer:'. Add --boundary colon."
+        )
+
+
 def _memory_available() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -191,7 +206,6 @@ def load_language_model(name: str | Path, *, device: str = "cpu", dtype: str = "
     is_local = where.is_dir()
     if is_local:
         _check_directory(where)
-        _check_memory(where, dtype)
     elif os.sep in str(name) and (str(name).startswith((".", os.sep)) or str(name).count("/") > 1):
         raise DataError(f"got {name}, which does not exist; expected a model directory or a hub name. Check the path.")
     source = str(where) if is_local else str(name)
@@ -201,9 +215,20 @@ def load_language_model(name: str | Path, *, device: str = "cpu", dtype: str = "
     try:
         config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
         _check_causal(config, source)
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            source, config=config, trust_remote_code=False, use_safetensors=True, dtype=DTYPES[dtype]
+        if is_local:
+            _check_memory(where, dtype)
+        opened: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            source,
+            config=config,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=DTYPES[dtype],
+            output_loading_info=True,
         )
+        model, loading = opened
+        if missing := sorted(loading["missing_keys"]):
+            raise DataError(f"got {source}, whose weights lack {len(missing)} tensors such as {missing[0]}; expected all of them, since random "
+                            "ones would make every number noise. Save the whole model with save_pretrained.")  # fmt: skip
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except DataError:
         raise
@@ -243,3 +268,32 @@ def _explained(error: Exception, source: str, is_local: bool) -> DataError:
                          "save_pretrained.")  # fmt: skip
     return DataError(f"got {source}, which is neither a directory here nor a model that the hub gave ({first}); expected one of them. "
                      "Check the name and the network, or download the model and give its directory.")  # fmt: skip
+
+
+def _hub_revision(name: str) -> str:
+    """The commit that the hub gives for a name."""
+    import transformers
+
+    try:
+        return str(
+            getattr(transformers.AutoConfig.from_pretrained(name, trust_remote_code=False), "_commit_hash", None)
+        )
+    except Exception as error:
+        raise _explained(error, name, is_local=False) from error
+
+
+def model_directory(name: str | Path) -> Path | None:
+    """The Hugging Face directory that a run or a directory stands for; None for a hub name."""
+    where = Path(name)
+    if (where / "run.json").is_file():
+        where = where / "model"
+    return where if where.is_dir() else None
+
+
+def start_digest(name: str | Path) -> str:
+    """SHA-256 of a model's weights, configuration and tokenizer; of name and revision for a hub model."""
+    where = model_directory(name)
+    if where is None:
+        return hashlib.sha256(f"hub:{name}@{_hub_revision(str(name))}".encode()).hexdigest()
+    files = sorted(file for file in where.iterdir() if file.suffix in (".safetensors", ".json", ".model", ".txt"))
+    return hashlib.sha256("".join(f"{file.name}:{sha256(file)}\n" for file in files).encode()).hexdigest()

@@ -111,12 +111,16 @@ def plan_segments(distinct: Sequence[int]) -> list[int]:
 
 
 def encode(lm: LanguageModel, prompts: Sequence[str]) -> list[list[int]]:
-    """Token ids of prompts, with the tokenizer's own beginning-of-text token where it has one.
+    """Token ids of prompts, with the tokenizer's own beginning-of-text token where it has one; checked as by `fitting`."""
+    return fitting(lm, lm.tokenizer(list(prompts))["input_ids"])
+
+
+def fitting(lm: LanguageModel, tokens: list[list[int]]) -> list[list[int]]:
+    """The same token ids, if the model can read them.
 
     Raises:
         DataError: A prompt is empty or longer than the model's context.
     """
-    tokens = lm.tokenizer(list(prompts))["input_ids"]
     longest, shortest = max(map(len, tokens)), min(map(len, tokens))
     limit = getattr(lm.model.config, "max_position_embeddings", None)
     if shortest < 2:

@@ -141,9 +141,7 @@ def error_histogram(differences: Mapping[str, np.ndarray], ax: Any = None, reach
     return ax
 
 
-def arm_curves(
-    curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], ax: Any = None, chance: float | None = None
-) -> Any:
+def arm_curves(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], ax: Any = None) -> Any:
     """Validation accuracy over epochs: every seed thin, the mean of an arm thick."""
     ax = style.axes(ax, 7.2, 3.0)
     for arm, seeds in curves.items():
@@ -154,8 +152,6 @@ def arm_curves(
             ax.plot(
                 seeds[0][0], np.mean([accuracy for _, accuracy in seeds], axis=0), color=color, linewidth=2.2, label=arm
             )
-    if chance is not None:
-        ax.axhline(chance, color="#bbb", linewidth=0.7)
     ax.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1.03))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax

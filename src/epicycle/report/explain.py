@@ -49,7 +49,7 @@ def command(found: Explanation) -> str:
     words = ["epicycle", "explain", shlex.quote(str(given.get("model_argument", found.facts["name"])))]
     options = {
         "--operation": (p.operation, "add"), "--form": (p.form, "sentences"), "--largest-operand": (p.largest_operand, None),
-        "--boundary": (p.boundary, "space"), "--shots": (p.shots, 0), "--split-seed": (p.split_seed, 0), "--split": (c.split, "test"),
+        "--boundary": (p.boundary, "space"), "--shots": (p.shots, 0), "--split-seed": (p.split_seed, 0), "--split": (c.split, "test"), "--cap": (p.cap, None),
         "--limit": (c.limit, None), "--numbers": (c.numbers, None), "--table": (c.table, "embedding"), "--positions": (a.positions, "answer"),
         "--convention": (a.convention, "orthonormal"), "--reading": (a.reading, "component"), "--high-period": (a.high_period, HIGH_PERIOD),
         "--controls": (a.controls, 3), "--control-seed": (a.seed, 0), "--draws": (c.draws, 999), "--dtype": (c.dtype, "float32"),
@@ -57,7 +57,8 @@ def command(found: Explanation) -> str:
     for flag, (value, default) in options.items():
         if value != default:
             words += [flag, str(value)]
-    return " ".join(words + (["--fold-norm"] if a.is_folded else []))
+    flags = [flag for flag, is_on in (("--fold-norm", a.is_folded), ("--swapped", c.swapped)) if is_on]
+    return " ".join(words + flags)
 
 
 def finding(found: Explanation) -> tuple[str, ...]:
@@ -71,7 +72,7 @@ def finding(found: Explanation) -> tuple[str, ...]:
     base = found.ablations.row("none", "none")
     task = prompt_task(found.config.prompts)
     first = (f"{facts['name']} answers {base['accuracy']:.1%} of {found.lens.prompts:,} {found.config.split} questions on {task.name} "
-             f"(always the commonest answer: {found.lens.guess_exact:.1%}).")  # fmt: skip
+             f"(always the commonest answer: {found.lens.guess_exact:.1%}).{_asked(found)}")  # fmt: skip
     at = [at_period(found.spectrum, period) for period in PERIODS]
     beyond = [a for a in at if a["p_value"] <= 0.01]
     names = ", ".join(f"{a['asked']:g}" for a in beyond) or "none"
@@ -79,6 +80,21 @@ def finding(found: Explanation) -> tuple[str, ...]:
     second = (f"Of the periods 2, 2.5, 5 and 10, its number embedding carries {names} beyond numbers permuted within decades (p <= 0.01); by share "
               f"of power, without the trend, period {places} of {len(found.spectrum.period)}.")  # fmt: skip
     return first, second, _causal(found)
+
+
+def _asked(found: Explanation) -> str:
+    """What of the questions was left out, and whether the model had seen some."""
+    asked = found.facts["questions"]
+    left = asked["of"] - asked["asked"]
+    out = (
+        f" {left:,} questions of that part were not asked ({asked['beyond']:,} with answers beyond the table of numbers)."
+        if left
+        else ""
+    )
+    seen = asked["trained_on"]
+    if seen and found.config.split != "train":
+        out += f" It was trained on {seen:.1%} of these very pairs: this is not held-out accuracy."
+    return out
 
 
 def _causal(found: Explanation) -> str:
@@ -129,8 +145,12 @@ def doubts(found: Explanation) -> tuple[str, ...]:
                  "not with the other band.")  # fmt: skip
     if found.facts.get("frequency_source") == "taken from the order of the vocabulary":
         notes.append("How often numbers occurred is not known; the order of the vocabulary stands for it.")
-    if found.config.prompts.operation == "add" and found.lens is not None:
-        notes.append("Every pair was split once, smaller operand first; the other order is never asked.")
+    if not found.config.swapped:
+        notes.append("Every pair was split once and is asked with the smaller operand first; repeat with --swapped.")
+    if found.config.dtype != "float32":
+        notes.append(
+            f"The model computes in {found.config.dtype}: logits that differ by less than its rounding are tied, and losses are as coarse."
+        )
     return tuple(notes)
 
 
@@ -187,7 +207,7 @@ def _embedding(found: Explanation) -> Section | None:
                    ["the last digit", places.agreement_last_digit]], "0 is chance, 1 is equal.")  # fmt: skip
     return Section("embedding", "The embedding of numbers", "Which periods the rows of the numbers carry, without their straight line.", body,
                    (f"Number table: {spectrum.convention}.", "A period that is not a whole number of cycles over the table leaks into its neighbours.",
-                    "Distances on a t-SNE map mean little; perplexity 30, seed 0."))  # fmt: skip
+                    f"Distances on a t-SNE map mean little; perplexity {places.perplexity:g}, seed {places.seed}."))  # fmt: skip
 
 
 def _lens(found: Explanation) -> Section | None:
@@ -222,7 +242,7 @@ def _modules(found: Explanation) -> Section | None:
             best = np.argsort(-values[layer], kind="stable")[:4]
             rows.append([f"{layer + 1} {name}", ", ".join(f"{m.period[i]:.3g}" for i in best), float(power[~high].sum() / max(power[high].sum(), 1e-300)),
                          int((values[layer] > level[layer]).sum())])  # fmt: skip
-    body += table(["layer", "largest periods", "low / high power", "periods beyond a random order"], rows[:60], "Random order: the numbers of the unembedding in "
+    body += table(["layer", "largest periods", "low / high power", "periods beyond a random order"], rows, "Random order: the numbers of the unembedding in "
                   "random order; beyond what 5 % of 20 orders exceed anywhere.")  # fmt: skip
     low, width = max(0, m.example_answer - WINDOW), 2 * WINDOW + 1
     with style.figure(9.6, 0.9 + min(4.2, 1.2 + 0.16 * len(m.mlp)), 1, 2) as (fig, axes):
@@ -280,7 +300,7 @@ def _ablations(found: Explanation) -> Section | None:
         rows.append([which[row["modules"]], row["band"], f"{row['rank']} of {row['width']}", row["loss"], f"{row['accuracy']:.2%}", *[*spans, "", ""][:2],
                      errors["wrong"], share(errors["multiples_of_10"]), share(errors["expected_multiples_of_10"]), share(errors["below_6"]), share(errors["off_by_one"])])  # fmt: skip
     body += table(["module", "band removed", "rank", "loss", "accuracy", "random, anywhere", "random, in sight", "wrong", "multiples of 10", "expected",
-                   "below 6", "off by one"], rows, f"{a.prompts:,} {a.split} questions. Random: accuracy with as many random dimensions removed, "
+                   "below 6", "off by one"], rows, f"{a.prompts:,} {a.split} questions. Accuracy is the largest logit over the whole vocabulary, errors are those of the largest over the numbers. Random: accuracy with as many random dimensions removed, "
                   f"{a.settings['controls']} draws, anywhere in the width or inside the {a.row_rank} dimensions that the number logits can see. Expected: share "
                   "of multiples of ten if the same answers were paired at random.")  # fmt: skip
     names = {"none none": "as it is", "mlp low": "low removed from MLPs", "attn high": "high removed from attention"}
@@ -295,9 +315,10 @@ def _ablations(found: Explanation) -> Section | None:
     body += "".join(f"<p class='caveat'>{escape(text)}</p>" for text in refusals)
     kept = [row for row in a.keeps if "refused" not in row]
     if kept:
-        body += table(["wave kept in attention and MLPs", "rank removed", "parity right", "within 10", "exact", "random removal of the same rank, exact"],
-                      [[f"period {row['period']:.4g}", row["rank"], f"{row['parity']:.2%}", f"{row['within_10']:.2%}", f"{row['number_accuracy']:.2%}",
-                        f"{row['control_accuracy']:.2%}"] for row in kept])  # fmt: skip
+        body += table(["wave kept in attention and MLPs", "rank removed", "parity right", "within 10", "exact", "random removals of the same rank: parity", "within 10", "exact"],
+                      [[f"period {row['period']:.4g}", row["rank"], *(f"{row[key]:.2%}" for key in ("parity", "within_10", "exact")),
+                        *(f"{np.mean([control[key] for control in row['control']]):.2%}" for key in ("parity", "within_10", "exact"))] for row in kept],
+                      "All over the numbers; controls are means over the draws.")  # fmt: skip
     if _is_published(found):
         body += table(["module", "band removed", "published loss", "published accuracy"], [[which[m], b, *PUBLISHED[m, b]] for m, b in PUBLISHED],
                       "Zhou et al. 2024, Table 1: GPT-2-XL, 3,419 validation questions, one run.")  # fmt: skip

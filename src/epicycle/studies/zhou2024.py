@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from epicycle.analysis.embedding import PERIODS, at_period, embedding_spectrum
 from epicycle.analysis.explain import ExplainConfig, Explanation, explain, open_explanation
 from epicycle.errors import ConfigError
-from epicycle.models.language import language_model
+from epicycle.models.language import language_model, start_digest
 from epicycle.runs.directory import Run, create_run, open_run
 from epicycle.runs.provenance import provenance
 from epicycle.sweep.jobs import Job, JobProgress, run_jobs
 from epicycle.tasks.number_text import NumberTextConfig
 from epicycle.tasks.prompts import PromptConfig, prompt_task
-from epicycle.training.finetune import finetune, start_digest
+from epicycle.training.finetune import finetune
 from epicycle.training.language_config import (
     FinetuneConfig,
     PretrainConfig,
@@ -53,8 +53,6 @@ class Preset:
     finetuning: StepConfig
     arms: tuple[str, ...]
     seeds: int = 3
-    minutes: int = 0
-    """About how long it takes on two cores."""
 
 
 def _steps(largest_operand: int, batch: int, epochs: int) -> tuple[int, int]:
@@ -65,10 +63,10 @@ def _steps(largest_operand: int, batch: int, epochs: int) -> tuple[int, int]:
 
 
 def _preset(name: str, largest: int, operand: int, shape: ShapeConfig, steps: int, epochs: int, rate: float, precision: Any,
-            arms: tuple[str, ...], minutes: int, seeds: int = 3) -> Preset:  # fmt: skip
+            arms: tuple[str, ...], seeds: int = 3) -> Preset:  # fmt: skip
     total, tenth = _steps(operand, 32, epochs)
     return Preset(
-        name=name, largest=largest, largest_operand=operand, shape=shape, arms=arms, minutes=minutes, seeds=seeds,
+        name=name, largest=largest, largest_operand=operand, shape=shape, arms=arms, seeds=seeds,
         pretraining=StepConfig(steps=steps, batch=8, learning_rate=4e-3, weight_decay=0.3, betas=(0.9, 0.95), precision=precision,
                                evaluate_every=max(1, steps // 10)),
         finetuning=StepConfig(steps=total, batch=32, learning_rate=rate, weight_decay=1.0, betas=(0.9, 0.98), precision=precision,
@@ -87,12 +85,12 @@ def preset(name: str) -> Preset:
     """
     small = ShapeConfig(num_layers=1, width=128, num_heads=8, context=32)
     if name == "demo":
-        return _preset(name, 99, 49, small, 3000, 40, 2e-3, "float32", ("scratch", "frozen-embedding"), 2, seeds=1)
+        return _preset(name, 99, 49, small, 3000, 40, 2e-3, "float32", ("scratch", "frozen-embedding"), seeds=1)
     if name == "quick":
-        return _preset(name, 99, 49, small, 4500, 40, 2e-3, "float32", ALL_ARMS[:5], 4)
+        return _preset(name, 99, 49, small, 4500, 40, 2e-3, "float32", ALL_ARMS[:5])
     if name == "laptop":
         return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 4000, 34, 2e-3, "bfloat16",
-                       ALL_ARMS[:5], 20)  # fmt: skip
+                       ALL_ARMS[:5])  # fmt: skip
     raise ConfigError(f"got preset {name!r}; expected quick or laptop (demo is that of `epicycle demo`). Choose one.")
 
 
@@ -133,23 +131,23 @@ def embedding_watch(model: Any, tokenizer: Any) -> dict[str, Any]:
     return {"embedding": {f"{period:g}": at_period(found, period)["share"] for period in PERIODS}}
 
 
-def _pretrain_job(before: dict[str, str], config: dict[str, Any], root: str) -> str:
+def _pretrain_job(before: dict[str, str], config: dict[str, Any], root: str, device: str) -> str:
     values = from_dict(config)
     assert isinstance(values, PretrainConfig)
-    return str(pretrain(values, root, observe=embedding_watch).path)
+    return str(pretrain(values, root, device=device, observe=embedding_watch).path)
 
 
-def _finetune_job(before: dict[str, str], chosen: Preset, arm: str, seed: int, root: str) -> str:
+def _finetune_job(before: dict[str, str], chosen: Preset, arm: str, seed: int, root: str, device: str) -> str:
     [base] = before.values()
-    return str(finetune(finetune_config(chosen, arm, seed, start_digest(base)), base, root).path)
+    return str(finetune(finetune_config(chosen, arm, seed, start_digest(base)), base, root, device=device).path)
 
 
-def _explain_job(before: dict[str, str], chosen: Preset, root: str) -> str:
+def _explain_job(before: dict[str, str], chosen: Preset, root: str, device: str) -> str:
     [model] = before.values()
-    return str(explain(model, explain_config(chosen), root).run.path)
+    return str(explain(model, explain_config(chosen), root, device=device).run.path)
 
 
-def jobs_of(chosen: Preset, root: str) -> list[Job]:
+def jobs_of(chosen: Preset, root: str, device: str = "cpu") -> list[Job]:
     """Every job of a preset, with about what it costs in seconds on one core."""
     width, layers = chosen.shape.width, chosen.shape.num_layers
     per_step = {"pre": 0.013, "fine": 0.009} if layers * width < 200 else {"pre": 0.04, "fine": 0.025}
@@ -158,7 +156,7 @@ def jobs_of(chosen: Preset, root: str) -> list[Job]:
         Job(
             f"pretrain {seed}",
             _pretrain_job,
-            (to_dict(pretrain_config(chosen, seed)), root),
+            (to_dict(pretrain_config(chosen, seed)), root, device),
             (),
             steps * per_step["pre"],
         )
@@ -169,9 +167,9 @@ def jobs_of(chosen: Preset, root: str) -> list[Job]:
         base = f"pretrain {seed}"
         for arm in chosen.arms:
             name = f"{arm} {seed}"
-            found.append(Job(name, _finetune_job, (chosen, arm, seed, root), (base,), cost))
-            found.append(Job(f"explain {name}", _explain_job, (chosen, root), (name,), 5.0))
-        found.append(Job(f"explain {base}", _explain_job, (chosen, root), (base,), 5.0))
+            found.append(Job(name, _finetune_job, (chosen, arm, seed, root, device), (base,), cost))
+            found.append(Job(f"explain {name}", _explain_job, (chosen, root, device), (name,), 5.0))
+        found.append(Job(f"explain {base}", _explain_job, (chosen, root, device), (base,), 5.0))
     return found
 
 
@@ -180,6 +178,7 @@ def reproduce(
     root: Path | str = "runs",
     *,
     workers: int = 2,
+    device: str = "cpu",
     arms: Sequence[str] | None = None,
     progress: Callable[[JobProgress], None] = lambda now: None,
     given: dict[str, Any] | None = None,
@@ -190,6 +189,7 @@ def reproduce(
         name: quick or laptop.
         root: Directory of all runs.
         workers: Processes, one thread each.
+        device: cpu or cuda; all processes share one GPU.
         arms: Arms instead of the preset's.
         progress: Called about every second.
         given: What the user typed.
@@ -201,11 +201,13 @@ def reproduce(
     if arms:
         if unknown := [arm for arm in arms if arm not in ALL_ARMS]:
             raise ConfigError(f"got arm {unknown[0]!r}; expected some of {', '.join(ALL_ARMS)}. Choose from these.")
-        chosen = dataclasses.replace(chosen, arms=tuple(arms))
+        chosen = dataclasses.replace(chosen, arms=tuple(dict.fromkeys(arms)))
     values = {"kind": "study", "paper": "zhou2024"} | _plain(chosen)
-    run = create_run(Path(root), f"zhou2024-{name}", values, given or values, provenance(workers=workers))
+    run = create_run(
+        Path(root), f"zhou2024-{name}", values, given or values, provenance(workers=workers, device=device)
+    )
     with run.lock():
-        made = run_jobs(jobs_of(chosen, str(root)), workers=workers, progress=progress)
+        made = run_jobs(jobs_of(chosen, str(root), device), workers=workers, progress=progress)
         run.update(status="finished", outcome="reproduced", made={job: Path(path).name for job, path in made.items()})
     return read_study(run)
 

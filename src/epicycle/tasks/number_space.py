@@ -54,6 +54,9 @@ class NumberSpace(Result):
         Raises:
             DataError: One of them is not a single token.
         """
+        if largest >= SEARCHED:
+            raise DataError(f"got the numbers 0..{largest}; expected at most {SEARCHED - 1}, since larger ones are not looked for. "
+                            "Use a smaller range.")  # fmt: skip
         form = form or ("spaced" if self.form == "spaced" else "bare")
         if gone := self.missing(form, largest):
             have = self.bare_count if form == "bare" else self.spaced_count

@@ -6,9 +6,10 @@ shuffled and split 80 : 10 : 10. With operands 0..260 that gives 27,352 / 3,419 
 
 import dataclasses
 import random
-from typing import Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
+from jaxtyping import Int
 
 from epicycle.errors import ConfigError
 
@@ -56,6 +57,8 @@ class PromptConfig:
     """Seed of templates, shuffle and demonstrations."""
     shots: int = 0
     """Solved training examples in front of every prompt."""
+    cap: int | None = None
+    """Largest answer asked; for products 10,000 as published if None."""
 
     def __post_init__(self):
         for field, allowed in (("operation", ("add", "multiply")), ("form", ("sentences", "bare", "polish")),
@@ -70,6 +73,8 @@ class PromptConfig:
             )
         if not 0 <= self.split_seed < 2**63:
             raise ConfigError(f"got split seed {self.split_seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
+        if self.cap is not None and self.cap < 6:
+            raise ConfigError(f"got a cap of {self.cap}; expected a largest answer of at least 6. Try 500.")
         if not 0 <= self.shots <= 32:
             raise ConfigError(f"got {self.shots} shots; expected 0 to 32. Try 4.")
 
@@ -77,8 +82,8 @@ class PromptConfig:
     def largest_answer(self) -> int:
         """The largest answer: twice the largest operand, or the published cap on products."""
         if self.operation == "add":
-            return 2 * self.largest_operand
-        return min(self.largest_operand**2, MULTIPLICATION_CAP)
+            return min(2 * self.largest_operand, self.cap or 2 * self.largest_operand)
+        return min(self.largest_operand**2, self.cap or MULTIPLICATION_CAP)
 
 
 class Questions(NamedTuple):
@@ -121,7 +126,7 @@ class PromptTask:
         return sentence + (" Answer: " if self.config.boundary == "space" else " Answer:")
 
     def prompts(self, split: Split, *, swapped: bool = False) -> list[str]:
-        """The questions of one split as text, in the split's order.
+        """The questions of one split as text, in the split's order, without demonstrations.
 
         Args:
             split: train, validation or test.
@@ -129,21 +134,43 @@ class PromptTask:
         """
         found = self.rows(split)
         first, second = (found.b, found.a) if swapped else (found.a, found.b)
-        head = self.demonstrations()
-        return [head + self.text(int(a), int(b), int(t)) for a, b, t in zip(first, second, found.template, strict=True)]
+        return [self.text(int(a), int(b), int(t)) for a, b, t in zip(first, second, found.template, strict=True)]
 
-    def demonstrations(self) -> str:
-        """The solved examples in front of every prompt, one a line; the same for all prompts, from the training part."""
+    def demonstrations(self) -> list[tuple[str, int]]:
+        """The solved examples in front of every question, the same for all, from the training part."""
         if not self.config.shots:
-            return ""
+            return []
         picked = random.Random(f"shots {self.config.split_seed}").sample(
             range(len(self.split["train"])), self.config.shots
         )
         found = self.rows("train")
-        lines = [
-            f"{self.text(int(found.a[i]), int(found.b[i]), int(found.template[i]))}{found.answer[i]}" for i in picked
+        return [
+            (self.text(int(found.a[i]), int(found.b[i]), int(found.template[i])), int(found.answer[i])) for i in picked
         ]
-        return "\n".join(lines) + "\n"
+
+    def tokens(
+        self, tokenizer: Any, split: Split, ids: Int[np.ndarray, " n"], *, swapped: bool = False
+    ) -> list[list[int]]:
+        """Token ids of the questions of one split, demonstrations in front.
+
+        Questions and answers are tokenised apart, so that an answer in a demonstration is the token that is asked for; lines
+        end in a line break where the tokenizer has one.
+
+        Args:
+            tokenizer: Called with texts; adds its own beginning-of-text token once.
+            split: train, validation or test.
+            ids: Token ids of the numbers.
+            swapped: As for `prompts`.
+        """
+        questions = self.prompts(split, swapped=swapped)
+        solved = self.demonstrations()
+        if not solved:
+            return [list(row) for row in tokenizer(questions)["input_ids"]]
+        plain = lambda text: list(tokenizer.encode(text, add_special_tokens=False))  # noqa: E731
+        head = [*tokenizer([solved[0][0]])["input_ids"][0], int(ids[solved[0][1]])]
+        for text, answer in solved[1:]:
+            head += [*plain("\n" + text), int(ids[answer])]
+        return [head + plain("\n" + text) for text in questions]
 
 
 def prompt_task(config: PromptConfig) -> PromptTask:

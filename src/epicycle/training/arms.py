@@ -59,6 +59,7 @@ def start_model(arm: str, base: LanguageModel, largest: int, seed: int) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
+    torch.manual_seed(seed)  # dropout too
     if arm == "pretrained":
         return copy.deepcopy(base.model).float()
     config = copy.deepcopy(base.model.config)
@@ -78,8 +79,10 @@ def start_model(arm: str, base: LanguageModel, largest: int, seed: int) -> Any:
         lengths = base.embedding.float().norm(dim=1).cpu().numpy()
         rows = random_rows(lengths, base.width, generator)
         if arm == "planted-embedding":
-            ids = base.space.rows(largest)
-            rows[ids] = planted_numbers(largest + 1, base.width, generator) * lengths[ids].mean()
+            ids, spaced = base.space.rows(largest), base.space.spaced[: largest + 1]
+            planted = planted_numbers(largest + 1, base.width, generator) * lengths[ids].mean()
+            rows[ids] = planted
+            rows[spaced[spaced >= 0]] = planted[spaced >= 0]  # the same number with a leading space is the same number
         table = torch.as_tensor(rows, dtype=torch.float32)
         _freeze(model.get_input_embeddings(), table)
         if not base.is_tied:

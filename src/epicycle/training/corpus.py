@@ -88,7 +88,9 @@ def tokenizer_texts(config: NumberTextConfig, files: list[Path] | None) -> Itera
         yield from read_text(files)
 
 
-def corpus_tokens(tokenizer: Any, config: NumberTextConfig, files: list[Path] | None, count: int) -> np.ndarray:
+def corpus_tokens(
+    tokenizer: Any, config: NumberTextConfig, files: list[Path] | None, count: int, skip: int = 0
+) -> np.ndarray:
     """The first `count` tokens of the text, int32; a corpus that ends before is read again.
 
     Args:
@@ -96,19 +98,20 @@ def corpus_tokens(tokenizer: Any, config: NumberTextConfig, files: list[Path] | 
         config: The number text.
         files: Text files instead of it.
         count: Tokens wanted.
+        skip: Tokens to pass over at the beginning, every time the corpus is read.
     """
-    texts: Iterator[str]
-    if files is None:
-        texts = statements(config)
-    else:
-        texts = itertools.chain.from_iterable(_paragraphs(files) for _ in itertools.count())
     tokens = np.empty(count, np.int32)
     filled = 0
     while filled < count:
-        for row in tokenizer(list(itertools.islice(texts, CHUNK)))["input_ids"]:
-            part = row[: count - filled]
-            tokens[filled : filled + len(part)] = part
-            filled += len(part)
+        texts = statements(config) if files is None else _paragraphs(files)
+        passed = 0
+        while filled < count and (chunk := list(itertools.islice(texts, CHUNK))):
+            for row in tokenizer(chunk)["input_ids"]:
+                fresh = row[max(skip - passed, 0) :]
+                passed += len(row)
+                part = fresh[: count - filled]
+                tokens[filled : filled + len(part)] = part
+                filled += len(part)
     return tokens
 
 

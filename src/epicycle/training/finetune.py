@@ -1,6 +1,5 @@
 """Train a model on arithmetic in words, from one of several starts."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from epicycle._files import sha256
 from epicycle.errors import DataError
-from epicycle.models.language import LanguageModel, load_language_model
+from epicycle.models.language import LanguageModel, check_boundary, load_language_model, start_digest
 from epicycle.runs.directory import Run, open_run
 from epicycle.runs.provenance import provenance
 from epicycle.tasks.prompts import PromptTask, prompt_task
@@ -20,22 +18,8 @@ from epicycle.training.language_config import FinetuneConfig
 from epicycle.training.language_loop import IGNORED, Plan, Report, is_finished, team, train_language
 from epicycle.training.pretrain import shared_run
 
-
-def model_directory(name: str | Path) -> Path | None:
-    """The Hugging Face directory that a run or a directory stands for; None for a hub name."""
-    where = Path(name)
-    if (where / "run.json").is_file():
-        where = where / "model"
-    return where if where.is_dir() else None
-
-
-def start_digest(name: str | Path) -> str:
-    """SHA-256 of a model's weights, configuration and tokenizer; of the name itself for a hub model."""
-    where = model_directory(name)
-    if where is None:
-        return hashlib.sha256(f"hub:{name}".encode()).hexdigest()
-    files = sorted(file for file in where.iterdir() if file.suffix in (".safetensors", ".json", ".model", ".txt"))
-    return hashlib.sha256("".join(f"{file.name}:{sha256(file)}\n" for file in files).encode()).hexdigest()
+KEEPS_ROWS = ("pretrained", "frozen-embedding", "frozen-input")
+"""Arms whose embedding comes from the text that the base read."""
 
 
 def _counts_of(name: str | Path) -> list[int] | None:
@@ -47,8 +31,8 @@ class Examples:
     """Questions of one split as padded tokens, and the token of each answer."""
 
     def __init__(self, base: LanguageModel, task: PromptTask, split: Any, loss: str):
-        found = base.tokenizer(task.prompts(split))["input_ids"]
         ids = base.space.rows(int(max(task.questions.answer)))
+        found = task.tokens(base.tokenizer, split, ids)
         self.answers = torch.as_tensor(ids[task.rows(split).answer])
         length = max(map(len, found)) + (1 if loss == "sequence" else 0)
         self.tokens = torch.zeros(len(found), length, dtype=torch.long)
@@ -134,17 +118,18 @@ def finetune(
     members = team(device)
     facts = provenance(device=device, threads=threads, dtype=config.step.precision, processes=members.size)
     loaded = load_language_model(base)
+    check_boundary(loaded, config.prompts)
     loaded.space.rows(int(max(task.questions.answer)))  # refused before anything is written
-    run = shared_run(root, config, given, facts, members)
-    if is_finished(run):
-        return run
-    if members.is_first and (counts := _counts_of(base)) is not None:
-        run.update(number_counts=counts)
     train, validation = Examples(loaded, task, "train", config.loss), Examples(loaded, task, "validation", "answer")
     context = loaded.model.config.max_position_embeddings
     if max(train.tokens.shape[1], validation.tokens.shape[1]) > context:
         raise DataError(f"got prompts of up to {train.tokens.shape[1]} tokens for a model with {context} positions; expected at most as many. "
                         "Use fewer --shots, or another model.")  # fmt: skip
+    run = shared_run(root, config, given, facts, members)
+    if is_finished(run):
+        return run
+    if members.is_first and config.arm in KEEPS_ROWS and (counts := _counts_of(base)) is not None:
+        run.update(number_counts=counts)
     model = start_model(config.arm, loaded, int(max(task.questions.answer)), config.seed)
     plan = Plan(shuffled(train, config.step.batch, config.seed), lambda current: scores(current, validation, device),
                 -(-len(train) // config.step.batch))  # fmt: skip

@@ -10,13 +10,18 @@ from epicycle.tasks.prompts import PromptConfig
 ARMS = {
     "pretrained": "everything from the pre-trained model, everything trained",
     "scratch": "everything random, everything trained",
-    "frozen-embedding": "random, but for the pre-trained embedding, frozen; unembedding tied to it",
+    "frozen-embedding": "random, but for the pre-trained embedding and unembedding, frozen (one matrix where they are tied)",
     "frozen-input": "random, but for the pre-trained embedding, frozen; unembedding its own, trained",
     "frozen-output": "random, but for the pre-trained unembedding, frozen; embedding its own, trained",
     "planted-embedding": "random, but for an embedding that writes each number as waves of period 2, 5, 10, 100 and a magnitude, frozen",
     "random-embedding": "random, but for Gaussian rows of the pre-trained rows' lengths as embedding, frozen",
 }
 """Name of an arm -> what the model starts from."""
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"got seed {seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,6 +112,9 @@ class PretrainConfig:
     seed: int = 0
     """Seed of the weights."""
 
+    def __post_init__(self):
+        _check_seed(self.seed)
+
     @property
     def name(self) -> str:
         """Readable part of the run's id."""
@@ -131,6 +139,7 @@ class FinetuneConfig:
     """Seed of the random weights and of the order of examples."""
 
     def __post_init__(self):
+        _check_seed(self.seed)
         if self.arm not in ARMS:
             raise ConfigError(f"got arm {self.arm!r}; expected one of {', '.join(ARMS)}. Choose one.")
         if self.loss not in ("answer", "sequence"):

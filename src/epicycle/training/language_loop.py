@@ -69,6 +69,15 @@ class Team(NamedTuple):
         """True for the process that writes."""
         return self.rank == 0
 
+    def total(self, loss: float, count: int) -> tuple[float, int]:
+        """Loss and count summed over the processes."""
+        if self.accelerator is None:
+            return loss, count
+        found = self.accelerator.reduce(
+            torch.tensor([loss, float(count)], dtype=torch.float64, device=self.accelerator.device), "sum"
+        )
+        return float(found[0]), int(found[1])
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.accelerator is not None:
@@ -88,7 +97,7 @@ def team(device: str) -> Team:
     except ImportError:
         raise ConfigError("got several processes without the package `accelerate`; expected it to be installed. Run "
                           "pip install 'epicycle[distributed]'.") from None  # fmt: skip
-    accelerator = Accelerator(cpu=device == "cpu")
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
     return Team(accelerator.process_index, accelerator.num_processes, accelerator)
 
 
@@ -146,7 +155,10 @@ def _train(
 ) -> None:  # fmt: skip
     optimiser = _optimiser(model, config)
     names = {id(p): name for name, p in model.named_parameters()}
-    start = _resume(run, model, optimiser, names, warn, members)
+    resumed = _resume(run, model, optimiser, names, warn, members)
+    start = resumed or 0
+    if members.rank:
+        torch.manual_seed(torch.initial_seed() + members.rank)  # dropout of its own
     history = run.history()
     spent = history[-1]["seconds"] if history else 0.0
     loss_of: Any = _Loss(model, config.precision)
@@ -157,7 +169,9 @@ def _train(
     count = 0
     for step in range(start, config.steps + 1):
         is_due = step % config.evaluate_every == 0 or step == config.steps
-        if is_due and (step > start or step == 0) and members.is_first:
+        if is_due and (resumed is None or step > resumed):
+            sums, count = members.total(sums, count)
+        if is_due and (resumed is None or step > resumed) and members.is_first:
             model.eval()
             found = plan.evaluate(model)
             model.train()
@@ -178,7 +192,10 @@ def _train(
         tokens, targets = plan.batch(step)
         asked = int((targets != IGNORED).sum())
         mine = slice(members.rank, None, members.size)
-        total = loss_of(tokens[mine].to(device), targets[mine].to(device))
+        own_tokens, own_targets = tokens[mine], targets[mine]
+        if not len(own_tokens):  # fewer examples than processes: one that asks nothing
+            own_tokens, own_targets = tokens[:1], torch.full_like(targets[:1], IGNORED)
+        total = loss_of(own_tokens.to(device), own_targets.to(device))
         (total * (members.size / asked)).backward()  # the launcher averages gradients over processes
         for group in optimiser.param_groups:
             group["lr"] = config.rate(step)
@@ -189,7 +206,7 @@ def _train(
         if value != value:
             raise RunError(f"got a loss that is not a number at step {step} of run {run.id}; expected a finite one. "
                            "Lower --learning-rate.")  # fmt: skip
-        sums, count = sums + value, count + (asked if members.size == 1 else int((targets[mine] != IGNORED).sum()))
+        sums, count = sums + value, count + int((own_targets != IGNORED).sum())
     if members.is_first:
         save_model(run.path / "model", model, tokenizer)
         last = run.history()[-1]
@@ -217,8 +234,8 @@ def _save(run: Run, step: int, model: Any, optimiser: torch.optim.AdamW, names: 
 
 
 def _resume(run: Run, model: Any, optimiser: torch.optim.AdamW, names: dict[int, str], warn: Callable[[str], None],
-            members: Team) -> int:  # fmt: skip
-    """Load the newest intact checkpoint; returns its step, 0 for none."""
+            members: Team) -> int | None:  # fmt: skip
+    """Load the newest intact checkpoint; returns its step, None for none."""
     last, faults = run.last_good_checkpoint()
     seen = {line["step"] for line in run.history()}
     while last is not None and last not in seen:
@@ -237,7 +254,7 @@ def _resume(run: Run, model: Any, optimiser: torch.optim.AdamW, names: dict[int,
                          if f"optimiser.{k}.{names[id(p)]}" in state}  # fmt: skip
                 if found:
                     optimiser.state[p] = {
-                        k: (v.reshape(()) if k == "step" else v.to(p.device)) for k, v in found.items()
+                        k: (v.reshape(()) if k == "step" else v).to(p.device) for k, v in found.items()
                     }
         torch.set_rng_state(state["optimiser.random"])
         if "optimiser.random_cuda" in state and torch.cuda.is_available():
@@ -248,7 +265,7 @@ def _resume(run: Run, model: Any, optimiser: torch.optim.AdamW, names: dict[int,
         run.cut_history(-1 if last is None else last)
         run.update(status="training", checkpoints=kept)
     members.wait()
-    return last or 0
+    return last
 
 
 def save_model(path: Path, model: Any, tokenizer: Any) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from epicycle.errors import ConfigError
+from epicycle.errors import ConfigError, DataError
 from epicycle.models.tokenizer import END, train_tokenizer
-from epicycle.runs.directory import Run, create_run
+from epicycle.runs.directory import Run, create_run, open_run, run_id
 from epicycle.runs.provenance import provenance
 from epicycle.training.arms import new_gpt2
-from epicycle.training.corpus import corpus_digest, corpus_tokens, text_files, tokenizer_texts
+from epicycle.training.corpus import corpus_digest, corpus_tokens, size_of, text_files, tokenizer_texts
 from epicycle.training.language_config import PretrainConfig, to_dict
 from epicycle.training.language_loop import Plan, Report, is_finished, team, train_language, windows
 
@@ -65,9 +65,9 @@ def pretrain(
                           "same text. Make the configuration with `with_corpus`.")  # fmt: skip
     members = team(device)
     facts = provenance(device=device, threads=threads, dtype=config.step.precision, processes=members.size)
-    run = shared_run(root, config, given, facts, members)
-    if is_finished(run):
-        return run
+    path = Path(root) / run_id(config.name, to_dict(config))
+    if (path / "run.json").is_file() and is_finished(open_run(path)):
+        return open_run(path)
     tokenizer = train_tokenizer(tokenizer_texts(config.text, files), config.text.largest, config.vocabulary)
     shape, step = config.shape, config.step
     need = step.steps * step.batch * shape.context
@@ -76,8 +76,14 @@ def pretrain(
         tokens = corpus_tokens(tokenizer, config.text, None, need)
         validation = corpus_tokens(tokenizer, other, None, HELD_OUT * shape.context)
     else:
-        both = corpus_tokens(tokenizer, config.text, files, need + HELD_OUT * shape.context)
-        validation, tokens = both[: HELD_OUT * shape.context], both[HELD_OUT * shape.context :]
+        held_out = HELD_OUT * shape.context
+        if (size := size_of(tokenizer, files, 2 * held_out)) < 2 * held_out:
+            raise DataError(
+                f"got a corpus of {size:,} tokens; expected at least {2 * held_out:,}, half of which are held out. Give more text."
+            )
+        validation = corpus_tokens(tokenizer, config.text, files, held_out)
+        tokens = corpus_tokens(tokenizer, config.text, files, need, skip=held_out)
+    run = shared_run(root, config, given, facts, members)
     numbers = tokenizer.convert_tokens_to_ids([str(n) for n in range(config.text.largest + 1)])
     if members.is_first:
         run.update(number_counts=np.bincount(tokens, minlength=len(tokenizer))[numbers].tolist())
