@@ -2,6 +2,9 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+import shutil
+import subprocess
+
 import pytest
 import torch
 
@@ -24,3 +27,21 @@ def tiny():
         return dataclasses.replace(furuta2024(task, schedule, seed), **changes)
 
     return make
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Open a page in headless Chromium; what it logged and printed. Skips where there is none."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+
+    def run(path, *options):
+        return subprocess.run(
+            [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
+             f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=3000", *options, path.as_uri()],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    return run

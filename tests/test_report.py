@@ -1,16 +1,11 @@
 import json
 import re
-import shutil
-import subprocess
 
 import pytest
 
 from epicycle.analysis.grok import analyse_run, grok
 from epicycle.report.grok import grok_page, write_report
 from epicycle.report.page import Page, Section, Tile, embedded_json, number, render, table
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
 @pytest.fixture(scope="module")
@@ -104,19 +99,9 @@ def test_numbers_as_people_read_them(value, text):
     assert number(value) == text
 
 
-def _browse(path, *options, tmp_path):
-    return subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
-         f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=3000", *options, path.as_uri()],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-
-
-@needs_browser
-def test_browser_shows_it_without_error_or_request(runs, tmp_path):
+def test_browser_shows_it_without_error_or_request(runs, tmp_path, browse):
     log = tmp_path / "net.json"
-    done = _browse(runs["sum"].run.path / "report.html", "--dump-dom", f"--log-net-log={log}", tmp_path=tmp_path)
+    done = browse(runs["sum"].run.path / "report.html", "--dump-dom", f"--log-net-log={log}")
     assert "CONSOLE" not in done.stderr
     assert 'aria-label="numbers at frequency' in done.stdout or "data-circles" in done.stdout
     assert re.search(r"<output>step 200, test accuracy 0\.\d+</output>", done.stdout), "the slider did not start"
@@ -126,10 +111,9 @@ def test_browser_shows_it_without_error_or_request(runs, tmp_path):
     assert all(re.search(r"google|gstatic|chromium", host) for host in hosts), hosts  # the browser's own start-up
 
 
-@needs_browser
-def test_a_console_error_would_be_seen(tmp_path):
+def test_a_console_error_would_be_seen(tmp_path, browse):
     (tmp_path / "bad.html").write_text("<script>throw new Error('seen')</script>")
-    assert "CONSOLE" in _browse(tmp_path / "bad.html", "--dump-dom", tmp_path=tmp_path).stderr
+    assert "CONSOLE" in browse(tmp_path / "bad.html", "--dump-dom").stderr
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ To add an oracle: a generator of `Check`s and one line in ORACLES.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from epicycle.analysis.checks import Check
 from epicycle.analysis.circuit import analyse
+from epicycle.analysis.selftest_language import LANGUAGE_ORACLES
 from epicycle.fourier import bands, bases, nulls, planes
 from epicycle.fourier.measures import fcr, fcr_of_noise, ffd, gini, inverse_participation_ratio, phase_bias
 from epicycle.fourier.spectra import fourier_norms, spectrum_2d
@@ -28,31 +29,6 @@ from epicycle.training.grokking import milestones
 from epicycle.training.tables import TableStep
 
 P, WIDTH = 97, 128
-
-
-class Check(NamedTuple):
-    """One comparison; it passes if |measured - expected| <= tolerance."""
-
-    oracle: str
-    measure: str
-    expected: float
-    measured: float
-    tolerance: float
-
-    @property
-    def error(self) -> float:
-        """Absolute error."""
-        return abs(self.measured - self.expected)
-
-    @property
-    def passed(self) -> bool:
-        """True within the tolerance; NaN never passes."""
-        return self.error <= self.tolerance
-
-    def as_json(self) -> dict:
-        """The row that `epicycle selftest --json` prints."""
-        return {"oracle": self.oracle, "measure": self.measure, "expected": self.expected, "measured": self.measured,
-                "error": self.error, "tolerance": self.tolerance, "passed": self.passed}  # fmt: skip
 
 
 def _rows(basis: bases.Basis, keys: tuple[int, ...], cosine: bool = True, sine: bool = True) -> np.ndarray:
@@ -452,7 +428,7 @@ ORACLES: dict[str, Callable[[], Iterator[Check]]] = {
         parseval, planted_frequencies, white_noise, characters, parity, logarithms, leaders, exact_adder, exact_multiplier,
         neurons, transformer, band_cuts, null_levels, loss_forms, step, milestone_times,
     )
-}  # fmt: skip
+} | LANGUAGE_ORACLES  # fmt: skip
 """Name -> generator of checks."""
 
 

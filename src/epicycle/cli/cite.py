@@ -13,13 +13,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Print references."""
-    from epicycle.report.references import REFERENCES, references
+    from epicycle.report.references import LANGUAGE, REFERENCES, references
 
     keys = list(REFERENCES)
     if options.run:
         from epicycle.runs.directory import find_run
 
-        keys = references(find_run(options.run, options.out).record()["config"]["resolved"]["recipe"])
+        resolved = find_run(options.run, options.out).record()["config"]["resolved"]
+        keys = references(resolved["recipe"]) if "recipe" in resolved else list(LANGUAGE)
     if not options.json:
         from epicycle.cli.main import say
 

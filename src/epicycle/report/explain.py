@@ -20,7 +20,7 @@ from epicycle.fourier.spectra import fourier_norms
 from epicycle.plots import language as draw
 from epicycle.plots import style
 from epicycle.report.page import Page, Section, Tile, drawing, number, table
-from epicycle.report.references import REFERENCES
+from epicycle.report.references import LANGUAGE, REFERENCES
 from epicycle.tasks.prompts import prompt_task
 
 PUBLISHED = {
@@ -362,10 +362,7 @@ def _provenance(found: Explanation) -> Section:
             ["threads", facts["threads"]], ["epicycle", facts["epicycle"]], ["revision", facts["revision"] or "installed"], ["python", facts["python"]],
             *[[name, version or "not installed"] for name, version in facts["packages"].items()]]  # fmt: skip
     body = f"<pre>{escape(command(found))}</pre>" + table(["what", "value"], [[str(a), str(b)] for a, b in rows])
-    body += "".join(
-        f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>"
-        for key in ("zhou2024", "fu2026", "kantamneni2025", "westfall1993", "epicycle")
-    )
+    body += "".join(f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in LANGUAGE)
     return Section("provenance", "How to run this again", "The command, the versions, the papers.", body)
 
 

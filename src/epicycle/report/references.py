@@ -51,6 +51,10 @@ REFERENCES = {
 """Key -> (text, BibTeX)."""
 
 
+LANGUAGE = ("epicycle", "zhou2024", "fu2026", "kantamneni2025", "westfall1993")
+"""Keys of the references of a run of the language track."""
+
+
 def references(recipe: str) -> list[str]:
     """Keys of the references of a grok run."""
     return list(dict.fromkeys(["epicycle", "furuta2024", recipe, "nanda2023", "gromov2023", "westfall1993"]))

@@ -13,7 +13,7 @@ from epicycle.fourier.bands import HIGH_PERIOD
 from epicycle.plots import language as draw
 from epicycle.plots import style
 from epicycle.report.page import Page, Section, Tile, drawing, number, table
-from epicycle.report.references import REFERENCES
+from epicycle.report.references import LANGUAGE, REFERENCES
 from epicycle.studies.ledger import Entry
 from epicycle.studies.zhou2024 import Study
 from epicycle.training.language_config import ARMS
@@ -261,10 +261,7 @@ def _models(study: Study) -> Section:
     )
     body += table(["what", "value"], [["epicycle", str(facts["epicycle"])], ["revision", str(facts["revision"] or "installed")], ["python", facts["python"]],
                                       *[[name, str(version)] for name, version in facts["packages"].items()], ["platform", facts["platform"]]])  # fmt: skip
-    body += "".join(
-        f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>"
-        for key in ("zhou2024", "fu2026", "westfall1993", "epicycle")
-    )
+    body += "".join(f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in LANGUAGE)
     return Section("provenance", "Models, and how to run this again", "Where everything lies.", body)
 
 
