@@ -148,3 +148,14 @@ def test_prompts_that_do_not_fit_are_refused():
         encode(lm, [" ".join(["7"] * 65)])
     with pytest.raises(DataError, match="fewer than two tokens"):
         encode(lm, ["7"])
+
+
+def test_a_model_larger_than_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    from epicycle.models import language
+
+    lm = tiny("gpt2")
+    lm.model.save_pretrained(tmp_path)
+    train_tokenizer(["a b"] * 20, 30, 256).save_pretrained(tmp_path)
+    monkeypatch.setattr(language, "_memory_available", lambda: 100_000)
+    with pytest.raises(DataError, match=r"GiB are\s+free.*--dtype bfloat16"):
+        load_language_model(tmp_path)

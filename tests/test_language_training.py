@@ -279,3 +279,82 @@ def test_bad_settings_are_one_sentence(wrong):
         FinetuneConfig(arm="thawed")
     with pytest.raises(ConfigError, match="expected"):
         ShapeConfig(width=30, num_heads=4)
+
+
+def test_commands_train_and_refuse_in_one_sentence(tmp_path, capsys):
+    from epicycle.cli.main import main
+
+    small = [
+        "--largest",
+        "49",
+        "--num-layers",
+        "1",
+        "--width",
+        "32",
+        "--num-heads",
+        "4",
+        "--context",
+        "32",
+        "--steps",
+        "20",
+        "--threads",
+        "1",
+    ]
+    out = ["--out", str(tmp_path / "runs")]
+    assert main(["pretrain", *small, "--without", "parity,money", "--json", *out]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert len(open_run(made["directory"]).record()["config"]["resolved"]["text"]["kinds"]) == 12
+    assert (
+        main(
+            [
+                "finetune",
+                made["directory"],
+                "--arm",
+                "planted-embedding",
+                "--epochs",
+                "1",
+                "--threads",
+                "1",
+                "--json",
+                *out,
+            ]
+        )
+        == 0
+    )
+    assert json.loads(capsys.readouterr().out)["final"]["epoch"] == 1
+    assert (
+        main(
+            [
+                "finetune",
+                made["directory"],
+                "--operation",
+                "multiply",
+                "--epochs",
+                "1",
+                "--threads",
+                "1",
+                "--json",
+                *out,
+            ]
+        )
+        == 0
+    )
+    tuned = open_run(json.loads(capsys.readouterr().out)["directory"])
+    assert tuned.record()["config"]["resolved"]["prompts"]["cap"] == 49
+    (tmp_path / "binary").mkdir()
+    (tmp_path / "binary" / "x").write_bytes(b"\0\1\2")
+    for arguments, said in (
+        (["pretrain", *small, "--corpus", str(tmp_path / "binary")], "none of which is UTF-8 text"),
+        (["pretrain", *small, "--corpus", str(tmp_path / "binary"), "--law", "uniform"], "one kind of text"),
+        (["pretrain", *small, "--without", "sums"], "sums"),
+        (["pretrain", *small, "--seed", "-1"], "seed"),
+        (["finetune", made["directory"], "--largest-operand", "40"], "cover 0..49"),
+        (["finetune", str(tmp_path / "binary")], "no config.json"),
+        (["finetune", made["directory"], "--epochs", "0"], "at least 1"),
+        (["finetune", made["directory"], "--evaluate-every", "0"], "evaluation every 0"),
+    ):
+        assert main([*arguments, "--out", str(tmp_path / "none")]) == 2, arguments
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    assert main(["pretrain", "--list-kinds", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["kinds"]) == 14

@@ -265,6 +265,29 @@ def _models(study: Study) -> Section:
     return Section("provenance", "Models, and how to run this again", "Where everything lies.", body)
 
 
+def numbers_of(study: Study, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Every number of the page: accuracies, named periods, module spectra, removals with their controls, claims, curves."""
+    record = study.run.record()
+    arms: dict[str, Any] = {}
+    for (arm, seed), found in study.explanations.items():
+        assert found.ablations is not None and found.spectrum is not None and found.modules is not None
+        arms[f"{arm} {seed}"] = {
+            "run": study.finetuned[arm, seed].id, "explanation": found.run.id,
+            "test_accuracy": found.ablations.row("none", "none")["accuracy"], "removals": found.ablations.rows,
+            "embedding": [at_period(found.spectrum, p) for p in PERIODS],
+            "high_band_smallest_family_p": float(found.spectrum.p_family[found.spectrum.null][found.spectrum.period <= HIGH_PERIOD + 1e-9].min()),
+            "modules": {"period": found.modules.period, "attention": found.modules.attention, "mlp": found.modules.mlp},
+        }  # fmt: skip
+    return {
+        "preset": study.preset.name, "config": record["config"]["resolved"], "provenance": record["provenance"],
+        "claims": [entry.as_json() for entry in entries], "arms": arms,
+        "pretrained": {str(seed): {"run": study.pretrained[seed].id, "embedding": [at_period(found.spectrum, p) for p in PERIODS]}
+                       for seed, found in study.embeddings.items() if found.spectrum is not None},
+        "curves": {f"{arm} {seed}": run.history() for (arm, seed), run in study.finetuned.items()},
+        "pretraining": {str(seed): run.history() for seed, run in study.pretrained.items()},
+    }  # fmt: skip
+
+
 def study_page(study: Study, entries: Sequence[Entry]) -> Page:
     """The report of a study."""
     preset = study.preset
@@ -295,13 +318,6 @@ def study_page(study: Study, entries: Sequence[Entry]) -> Page:
             else []
         ),
     )
-    numbers: dict[str, Any] = {
-        "preset": preset.name, "claims": [e.as_json() for e in entries], "provenance": study.run.record()["provenance"],
-        "config": study.run.record()["config"]["resolved"], "accuracy": {arm: _accuracies(study, arm) for arm in preset.arms},
-        "embedding": {str(seed): [at_period(found.spectrum, p) for p in PERIODS] for seed, found in study.embeddings.items() if found.spectrum is not None},
-        "curves": {f"{arm} {seed}": run.history() for (arm, seed), run in study.finetuned.items()},
-        "pretraining": {str(seed): run.history() for seed, run in study.pretrained.items()},
-    }  # fmt: skip
     return Page(
         f"zhou2024: {preset.name}",
         "Why pre-training matters for addition",
@@ -309,7 +325,7 @@ def study_page(study: Study, entries: Sequence[Entry]) -> Page:
         tuple(tiles),
         doubts,
         tuple(sections),
-        numbers,
+        numbers_of(study, entries),
     )
 
 

@@ -42,7 +42,10 @@ def provenance(**more: Any) -> dict[str, Any]:
         "epicycle": _version("epicycle"),
         "revision": _revision(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in ("torch", "numpy", "safetensors")},
+        "packages": {
+            name: _version(name)
+            for name in ("torch", "numpy", "safetensors", "transformers", "tokenizers", "scikit-learn")
+        },
         "platform": f"{sys.platform} {platform.machine()}",
         "cpu_count": os.cpu_count(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
