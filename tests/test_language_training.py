@@ -303,7 +303,7 @@ def test_commands_train_and_refuse_in_one_sentence(tmp_path, capsys):
     out = ["--out", str(tmp_path / "runs")]
     assert main(["pretrain", *small, "--without", "parity,money", "--json", *out]) == 0
     made = json.loads(capsys.readouterr().out)
-    assert len(open_run(made["directory"]).record()["config"]["resolved"]["text"]["kinds"]) == 12
+    assert len(open_run(made["directory"]).record()["config"]["resolved"]["text"]["kinds"]) == 11
     assert (
         main(
             [

@@ -13,7 +13,7 @@ HELP = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
-    from epicycle.training.language_config import ARMS
+    from epicycle.training.arm_names import ARMS
 
     parser.add_argument(
         "model",

@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     shape.add_argument(
         "--dropout", type=float, default=0.0, help="0.1 is GPT-2's; 0 makes one process and several agree"
     )
-    add_step_options(parser, steps=4000, batch=8, learning_rate=4e-3, weight_decay=0.3)
+    add_step_options(parser, steps=5200, batch=8, learning_rate=4e-3, weight_decay=0.2)
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and number text")
 
 
@@ -86,7 +86,7 @@ def step_config(options: argparse.Namespace, steps: int, betas: tuple[float, flo
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Pre-train and say where the model is."""
     from epicycle.cli.main import say
-    from epicycle.tasks.number_text import KINDS, Draw, NumberTextConfig
+    from epicycle.tasks.number_text import KINDS, Draw, NumberTextConfig, kinds_of
 
     if options.list_kinds:
         draw = Draw(NumberTextConfig(largest=max(options.largest, 200)))
@@ -110,7 +110,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if unknown := [name for name in left_out if name not in KINDS]:
         raise ConfigError(f"got --without {unknown[0]!r}; expected some of {', '.join(KINDS)}. Choose from these.")
     if left_out:
-        kinds = tuple(name for name in (kinds or KINDS) if name not in left_out)
+        kinds = tuple(
+            name for name in (kinds or kinds_of(NumberTextConfig(largest=options.largest))) if name not in left_out
+        )
         if not kinds:
             raise ConfigError(
                 "got --without every kind of statement; expected at least one that stays. Leave out fewer."

@@ -16,7 +16,7 @@ from epicycle.report.page import Page, Section, Tile, drawing, number, table
 from epicycle.report.references import LANGUAGE, REFERENCES
 from epicycle.studies.ledger import Entry
 from epicycle.studies.zhou2024 import Study
-from epicycle.training.language_config import ARMS
+from epicycle.training.arm_names import ARMS
 
 
 def _accuracies(study: Study, arm: str) -> list[float]:

@@ -67,7 +67,7 @@ def _preset(name: str, largest: int, operand: int, shape: ShapeConfig, steps: in
     total, tenth = _steps(operand, 32, epochs)
     return Preset(
         name=name, largest=largest, largest_operand=operand, shape=shape, arms=arms, seeds=seeds,
-        pretraining=StepConfig(steps=steps, batch=8, learning_rate=4e-3, weight_decay=0.3, betas=(0.9, 0.95), precision=precision,
+        pretraining=StepConfig(steps=steps, batch=8, learning_rate=4e-3, weight_decay=0.2, betas=(0.9, 0.95), precision=precision,
                                evaluate_every=max(1, steps // 10)),
         finetuning=StepConfig(steps=total, batch=32, learning_rate=rate, weight_decay=1.0, betas=(0.9, 0.98), precision=precision,
                               evaluate_every=tenth),
@@ -89,7 +89,7 @@ def preset(name: str) -> Preset:
     if name == "quick":
         return _preset(name, 99, 49, small, 4500, 40, 2e-3, "float32", ALL_ARMS[:5])
     if name == "laptop":
-        return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 4000, 34, 2e-3, "bfloat16",
+        return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 5200, 36, 2e-3, "bfloat16",
                        ALL_ARMS[:5])  # fmt: skip
     raise ConfigError(f"got preset {name!r}; expected quick or laptop (demo is that of `epicycle demo`). Choose one.")
 
@@ -150,7 +150,7 @@ def _explain_job(before: dict[str, str], chosen: Preset, root: str, device: str)
 def jobs_of(chosen: Preset, root: str, device: str = "cpu") -> list[Job]:
     """Every job of a preset, with about what it costs in seconds on one core."""
     width, layers = chosen.shape.width, chosen.shape.num_layers
-    per_step = {"pre": 0.013, "fine": 0.009} if layers * width < 200 else {"pre": 0.04, "fine": 0.025}
+    per_step = {"pre": 0.013, "fine": 0.009} if layers * width < 200 else {"pre": 0.031, "fine": 0.022}
     steps, seeds = chosen.pretraining.steps, range(chosen.seeds)
     found = [
         Job(

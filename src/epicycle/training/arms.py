@@ -1,6 +1,6 @@
 """The models that the arms of the experiment start from: Zhou et al. 2024, section 4.2, with the controls it lacks.
 
-To add an arm: a line in language_config.ARMS and a branch here.
+To add an arm: a line in arm_names.ARMS and a branch here.
 """
 
 import copy
@@ -48,7 +48,7 @@ def start_model(arm: str, base: LanguageModel, largest: int, seed: int) -> Any:
     """A `transformers` model of the base's shape, ready to train; frozen parts do not require gradients.
 
     Args:
-        arm: Key of `language_config.ARMS`.
+        arm: Key of `arm_names.ARMS`.
         base: The pre-trained model: its weights, its shape, or the lengths of its embedding's rows.
         largest: Numbers 0..largest are planted.
         seed: Seed of what is random.

@@ -138,6 +138,8 @@ def train_language(
     """
     members = members or team(device)
     torch.set_num_threads(threads)
+    if device == "cpu":  # the same attention in plain products: a third faster at these lengths than the fused form
+        model.set_attn_implementation("eager")
     with run.lock() if members.is_first else contextlib.nullcontext():
         _train(run, model.to(device), tokenizer, plan, config, device, progress, warn, members)
 
