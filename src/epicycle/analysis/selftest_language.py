@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from epicycle.analysis.ablation import removing, run_edits
+from epicycle.analysis.ablation import BANDS, removing, run_edits
 from epicycle.analysis.checks import Check
 from epicycle.analysis.modules import readings
 from epicycle.fourier.bases import zhou2024
@@ -33,7 +33,7 @@ def printed_basis() -> Iterator[Check]:
         "printed basis", "norm of the period-2 row", np.sqrt(2 * 521 / 520), float(np.linalg.norm(rows[520])), 1e-12
     )
     table = np.random.default_rng(0).standard_normal((521, 768))
-    for name, rank in (("low", 98), ("high", 421)):
+    for name, rank in zip(BANDS, (98, 421), strict=True):
         yield Check("printed basis", f"rank of the {name} band at width 768", rank,
                     len(writers(band_rows(521, name, convention="as-printed"), table)), 0)  # fmt: skip
 
@@ -42,7 +42,7 @@ def nearest_point() -> Iterator[Check]:
     """Leaving a band out, against the closed form with a pseudo-inverse."""
     generator = np.random.default_rng(1)
     table, x = generator.standard_normal((200, 256)), generator.standard_normal(256)
-    for name in ("low", "high"):
+    for name in BANDS:
         a = band_rows(200, name) @ table
         v = writers(band_rows(200, name), table)
         y = x - v.T @ (v @ x)
@@ -69,7 +69,7 @@ def wave_writer_model() -> Iterator[Check]:
     rest = spectra.attention.sum() + spectra.mlp.sum() - parity - slow
     yield Check("wave writer", "everything anywhere else", 0, float(rest), 1e-2)
     table = lm.number_readout(ids)[0].double().numpy()
-    low, high = (writers(band_rows(N, name), table) for name in ("low", "high"))
+    low, high = (writers(band_rows(N, name), table) for name in BANDS)
     kinds = (("high", "attn", b), ("low", "attn", answers), ("high", "mlp", answers))
     edits = [removing({"low": low, "high": high}[band], [kind], lm.device) for band, kind, _ in kinds]
     for (band, kind, expected), found in zip(kinds, run_edits(lm, tokens, answers, ids, edits), strict=True):
