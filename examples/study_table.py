@@ -17,7 +17,7 @@ def table(study: Study) -> str:
     """Accuracy per arm and seed."""
     lines = ["| arm | test accuracy, seeds 0, 1, 2 |", "|---|---|"]
     for arm in study.preset.arms:
-        found = [study.explanations[arm, seed].ablations for seed in range(study.preset.seeds)]
+        found = [study.explanations[arm, seed].ablations for seed in study.preset.seeds]
         lines.append(
             f"| {arm} | " + ", ".join(f"{a.row('none', 'none')['accuracy']:.1%}" for a in found if a is not None) + " |"
         )

@@ -18,10 +18,10 @@ from epicycle.models.planted import planted_numbers
 from epicycle.runs.directory import open_run
 from epicycle.tasks.number_text import NumberTextConfig
 from epicycle.tasks.prompts import PromptConfig, prompt_task
+from epicycle.training.arm_names import ARMS
 from epicycle.training.corpus import corpus_digest, corpus_tokens, size_of, text_files
 from epicycle.training.finetune import Examples, finetune, scores, start_digest
 from epicycle.training.language_config import (
-    ARMS,
     FinetuneConfig,
     PretrainConfig,
     ShapeConfig,

@@ -82,7 +82,8 @@ class BandAblations(Result):
     less than the width). `control_accuracy` is the mean over the controls that are most like the removal (row space where it
     differs). A refused row has `refused`, a sentence, and no numbers.
 
-    `differences[modules band]` (prompts,) is the number answered less the right one. `keeps`: the same with everything but one frequency removed from the logits' sight.
+    `differences[modules band]` (prompts,) is the number answered less the right one. `keeps`: the same with everything but one
+    frequency removed from the logits' sight.
     """
 
     schema: ClassVar[int] = 1
@@ -99,6 +100,11 @@ class BandAblations(Result):
     def row(self, modules: str, band: str) -> dict[str, Any]:
         """One row by its modules and band."""
         return next(row for row in self.rows if (row["modules"], row["band"]) == (modules, band))
+
+
+def nearest_controls(row: dict[str, Any]) -> dict[str, list[float]]:
+    """Accuracy and loss with the controls of a row that are most like its removal."""
+    return row["controls"].get("row space") or row["controls"]["width"]
 
 
 class Outcome(NamedTuple):
@@ -267,16 +273,15 @@ def band_ablations(
         controls = {kind: {"accuracy": [o.accuracy for label, o in own if label == kind],
                            "loss": [o.loss for label, o in own if label == kind]} for kind in kinds_of_control}  # fmt: skip
         controls = {kind: values for kind, values in controls.items() if values["accuracy"]}
-        nearest = controls.get("row space") or controls["width"]
+        likest = "row space" if "row space" in controls else "width"
         extra: dict[str, Any] = {}
         if row["modules"] == "keep":
-            likest = "row space" if "row space" in controls else "width"
             extra = _kept(main, answers) | {"control": [_kept(o, answers) for label, o in own if label == likest]}
         done.append(
             row
             | _numbers(main, answers)
             | extra
-            | {"controls": controls, "control_accuracy": float(np.mean(nearest["accuracy"]))}
+            | {"controls": controls, "control_accuracy": float(np.mean(controls[likest]["accuracy"]))}
         )
     order = [("none", "none"), *((modules, name) for modules in MODULES for name in BANDS)]
     rows = sorted(

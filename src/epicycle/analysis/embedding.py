@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from epicycle.analysis.matrix import MatrixSpectrum, matrix_spectrum
+from epicycle.fourier.bands import HIGH_PERIOD
 from epicycle.models.language import LanguageModel
 from epicycle.models.stream import batches, encode, states
 from epicycle.results import Result
@@ -38,6 +39,19 @@ def at_period(spectrum: MatrixSpectrum, period: float) -> dict[str, float]:
     place = int((spectrum.share > spectrum.share[i]).sum()) + 1
     return {"period": float(spectrum.period[i]), "asked": period, "place": place, "share": float(spectrum.share[i]),
             "p_value": float(spectrum.p_single[spectrum.null][i]), "p_family": float(spectrum.p_family[spectrum.null][i])}  # fmt: skip
+
+
+def named_periods(spectrum: MatrixSpectrum) -> list[dict[str, float]]:
+    """`at_period` of 2, 2.5, 5 and 10."""
+    return [at_period(spectrum, period) for period in PERIODS]
+
+
+def smallest_high_p(spectrum: MatrixSpectrum) -> tuple[float, float]:
+    """Smallest family-wise p-value of the high band under the spectrum's own null, and its period."""
+    high = spectrum.period <= HIGH_PERIOD + 1e-9
+    p = spectrum.p_family[spectrum.null][high]
+    best = int(np.argmin(p))
+    return float(p[best]), float(spectrum.period[high][best])
 
 
 @final

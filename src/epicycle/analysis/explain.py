@@ -167,11 +167,11 @@ def explain(
     torch.set_num_threads(threads)
     digest = start_digest(name)
     label = Path(name).name or str(name)
-    values = {"kind": "explain", "model": digest} | _plain(config)
+    values = {"kind": "explain", "model": digest} | dataclasses.asdict(config)
     lm = loaded or load_language_model(name, device=device, dtype=config.dtype)
     task = prompt_task(config.prompts)
     facts = _facts(lm, str(label))
-    count = 0
+    count, asked = 0, None
     if config.table == "embedding":
         if lm.space.is_digits_only:
             raise DataError(f"got {name}, whose tokenizer writes numbers digit by digit; expected single tokens for the numbers asked. "
@@ -180,16 +180,53 @@ def explain(
         if config.prompts.operation == "add" and config.numbers is None:
             lm.space.rows(task.config.largest_answer)
         count = _table_size(lm, task, config)
-        lm.space.rows(count - 1)  # refused before anything is written
+        asked = _asked(lm, task, config, count)  # what cannot be asked is refused before anything is written
+        facts["questions"] = asked.facts | {"trained_on": trained_share(name, task, asked.rows)}
     run = create_run(Path(root), f"explain-{label[:40]}", values, given or values,
                      provenance(device=device, threads=threads, dtype=config.dtype))  # fmt: skip
     with run.lock():
-        parts = _compute(run, lm, task, config, name, count, facts, progress)
+        parts = _compute(run, lm, config, name, asked, facts, progress)
         run.update(status="finished", outcome="explained", facts=facts)
     return Explanation(run, config, facts, **parts)
 
 
-def _compute(run: Run, lm: LanguageModel, task: PromptTask, config: ExplainConfig, name: str | Path, count: int,
+class _Asked(NamedTuple):
+    """The questions of an explanation: their rows in the task, prompts, tokens, answers, and the tokens of the numbers."""
+
+    rows: np.ndarray
+    prompts: list[str]
+    tokens: list[list[int]]
+    answers: np.ndarray
+    ids: np.ndarray
+    facts: dict[str, Any]
+
+
+def _asked(lm: LanguageModel, task: PromptTask, config: ExplainConfig, count: int) -> _Asked:
+    ids = lm.space.rows(count - 1)
+    questions, prompts = task.rows(config.split), task.prompts(config.split, swapped=config.swapped)
+    inside = np.flatnonzero(questions.answer < count)[: config.limit]
+    if len(inside) < 10:
+        raise ConfigError(f"got {len(inside)} {config.split} questions whose answers are below {count}; expected at least 10. "
+                          "Ask over a larger range.")  # fmt: skip
+    every = task.tokens(lm.tokenizer, config.split, _all_ids(lm, task, ids), swapped=config.swapped)
+    tokens = fitting(lm, [every[i] for i in inside])
+    facts = {
+        "asked": len(inside),
+        "of": len(prompts),
+        "split": config.split,
+        "beyond": int((questions.answer >= count).sum()),
+    }
+    return _Asked(
+        task.split[config.split][inside],
+        [prompts[i] for i in inside],
+        tokens,
+        questions.answer[inside].astype(np.int64),
+        ids,
+        facts,
+    )
+
+
+def _compute(run: Run, lm: LanguageModel, config: ExplainConfig, name: str | Path, asked: _Asked | None,
              facts: dict[str, Any], progress: Progress) -> dict[str, Any]:  # fmt: skip
     results = run.path / "results"
     parts: dict[str, Any] = {}
@@ -204,30 +241,20 @@ def _compute(run: Run, lm: LanguageModel, task: PromptTask, config: ExplainConfi
             parts[part].save(results / part)
         return parts[part]
 
-    if config.table == "residual":
+    if asked is None:
         numbers = config.numbers or 200
         progress("stream of numbers, layer by layer", 0, 1)
         once("residual", lambda: residual_spectra(lm, numbers, draws=config.draws))
         return parts
-    ids = lm.space.rows(count - 1)
-    counts, source = number_counts(name, lm, count)
+    tokens, answers, ids = asked.tokens, asked.answers, asked.ids
+    counts, source = number_counts(name, lm, len(ids))
     facts["frequency_source"] = source
     table = lm.embedding[ids].double().cpu().numpy()
     progress("embedding", 0, 1)
     once("spectrum", lambda: embedding_spectrum(table, counts, config.draws))
     once("map", lambda: number_map(table))
-    questions, prompts = task.rows(config.split), task.prompts(config.split, swapped=config.swapped)
-    inside = np.flatnonzero(questions.answer < count)[: config.limit]
-    if len(inside) < 10:
-        raise ConfigError(f"got {len(inside)} {config.split} questions whose answers are below {count}; expected at least 10. "
-                          "Ask over a larger range.")  # fmt: skip
-    facts["questions"] = {"asked": len(inside), "of": len(prompts), "split": config.split, "beyond": int((questions.answer >= count).sum()),
-                          "trained_on": trained_share(name, task, task.split[config.split][inside])}  # fmt: skip
-    answers = questions.answer[inside].astype(np.int64)
-    every = task.tokens(lm.tokenizer, config.split, _all_ids(lm, task, ids), swapped=config.swapped)
-    tokens = fitting(lm, [every[i] for i in inside])
     if not (LayerLens.is_current(results / "lens") and ModuleSpectra.is_current(results / "modules")):
-        lens, modules, _ = readings(lm, tokens, answers, ids, example_prompt=prompts[inside[0]],
+        lens, modules, _ = readings(lm, tokens, answers, ids, example_prompt=asked.prompts[0],
                                     progress=lambda done, total: progress("lens and module spectra", done, total))  # fmt: skip
         lens.save(results / "lens")
         modules.save(results / "modules")
@@ -241,10 +268,6 @@ def _all_ids(lm: LanguageModel, task: PromptTask, ids: np.ndarray) -> np.ndarray
     """Token ids that demonstrations need: those of their answers too."""
     most = max((answer for _, answer in task.demonstrations()), default=0)
     return ids if most < len(ids) else lm.space.rows(most)
-
-
-def _plain(config: ExplainConfig) -> dict[str, Any]:
-    return dataclasses.asdict(config)
 
 
 def open_explanation(run: Run) -> Explanation:

@@ -14,7 +14,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paper", choices=("zhou2024",), help="the paper")
     parser.add_argument("--preset", choices=("quick", "laptop"), default="quick", help="quick: numbers 0..99, about 4 minutes on two cores; laptop: "
                         "0..199, about 20 minutes")  # fmt: skip
-    parser.add_argument("--only", default="", metavar="P1,P8", help="claims to print; the report always has all")
+    parser.add_argument(
+        "--only", default="", metavar="P1,P8", help="claims to print and to put into --json; the report always has all"
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="this many seeds, counting up; a verdict needs three")
+    parser.add_argument("--seed", type=int, default=0, help="the first of them")
     parser.add_argument("--arms", default="", metavar="A,B", help="arms to train instead of the preset's")
 
 
@@ -31,14 +35,27 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(
             f"got claim {unknown[0]!r}; expected some of {', '.join(claim.id for claim in CLAIMS)}. Choose from these."
         )
-    return reproduce_and_report(options.preset, options, given_of(options), split(options.arms), only)
+    if options.seeds is not None and options.seeds < 1:
+        raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
+    return reproduce_and_report(
+        options.preset,
+        options,
+        given_of(options),
+        arms=split(options.arms),
+        seed=options.seed,
+        seeds=options.seeds,
+        only=only,
+    )
 
 
 def reproduce_and_report(
     preset: str,
     options: argparse.Namespace,
     given: dict[str, Any],
+    *,
     arms: list[str] | None = None,
+    seed: int = 0,
+    seeds: int | None = None,
     only: list[str] | None = None,
 ) -> dict[str, Any]:
     """Run a preset, write the page of the study and of every model, say what was found; returns the JSON object."""
@@ -46,10 +63,12 @@ def reproduce_and_report(
     from epicycle.cli.progress import JobsProgress
     from epicycle.report.explain import write_explanation
     from epicycle.report.zhou2024 import study_page
+    from epicycle.studies.zhou2024 import preset as chosen_preset
     from epicycle.studies.zhou2024 import reproduce
     from epicycle.studies.zhou2024_claims import ledger
     from epicycle.training.engine import chosen_device
 
+    count = len(chosen_preset(preset).seeds) if seeds is None else seeds
     progress = JobsProgress()
     study = reproduce(
         preset,
@@ -57,6 +76,7 @@ def reproduce_and_report(
         workers=options.threads,
         device=chosen_device(options.device),
         arms=arms,
+        seeds=range(seed, seed + count),
         progress=progress,
         given=given,
     )
@@ -69,8 +89,12 @@ def reproduce_and_report(
     for sentence in page.finding:
         say(sentence)
     say(f"report: {path}")
+    shown = [e for e in entries if not only or e.claim.id in only or e.claim.id.rstrip("ab") in only]
+    if only:
+        for entry in shown:
+            say(f"{entry.claim.id} {entry.verdict}: {entry.claim.statement} ({entry.reason})")
     return {
-        "claims": [entry.as_json() for entry in entries],
+        "claims": [entry.as_json() for entry in shown],
         "ledger": str(path.with_suffix(".json")),
         "report": str(path),
     }

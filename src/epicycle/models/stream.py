@@ -17,7 +17,7 @@ from epicycle.errors import DataError
 from epicycle.models.language import LanguageModel
 
 CALL_COST = 24
-"""What one more forward call costs, in tokens: found by timing GPT-2's shape on two cores; only speed depends on it."""
+"""What one more forward call is taken to cost, in tokens: a guess that was never tuned. Only speed depends on it."""
 
 Edit = Callable[[str, int, Tensor], Tensor]
 """(attn or mlp, layer, output (b, s, d)) -> what is added to the stream instead."""

@@ -4,15 +4,16 @@ To add a section: a function Explanation -> Section or None, and one line in SEC
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import escape
 
-from epicycle.analysis.embedding import PERIODS, at_period
+from epicycle.analysis.embedding import PERIODS, named_periods
 from epicycle.analysis.explain import Explanation, as_json
+from epicycle.analysis.matrix import MatrixSpectrum
 from epicycle.analysis.modules import TOP_WAVES
 from epicycle.fourier.bands import HIGH_PERIOD, keep
 from epicycle.fourier.bases import additive
@@ -73,7 +74,7 @@ def finding(found: Explanation) -> tuple[str, ...]:
     task = prompt_task(found.config.prompts)
     first = (f"{facts['name']} answers {base['accuracy']:.1%} of {found.lens.prompts:,} {found.config.split} questions on {task.name} "
              f"(always the commonest answer: {found.lens.guess_exact:.1%}).{_asked(found)}")  # fmt: skip
-    at = [at_period(found.spectrum, period) for period in PERIODS]
+    at = named_periods(found.spectrum)
     beyond = [a for a in at if a["p_value"] <= 0.01]
     names = ", ".join(f"{a['asked']:g}" for a in beyond) or "none"
     places = ", ".join(f"{a['asked']:g} is number {a['place']}" for a in at)
@@ -173,23 +174,23 @@ def _tiles(found: Explanation) -> tuple[Tile, ...]:
     return tuple(tiles)
 
 
+def spectrum_drawing(
+    spectrum: MatrixSpectrum, marked: Sequence[int], description: str, *, title: str = "", height: float = 2.1
+) -> str:
+    """The spectrum of a number table with the 95 % level of its null, some periods named."""
+    with style.figure(9.2, height) as (fig, ax):
+        draw.number_shares(spectrum.frequency, spectrum.period, spectrum.share, spectrum.level[spectrum.null], marked, ax, title,
+                           spectrum.null)  # fmt: skip
+        return drawing(style.svg(fig, description))
+
+
 def _embedding(found: Explanation) -> Section | None:
     spectrum, places = found.spectrum, found.map
     if spectrum is None or places is None:
         return None
     order = np.argsort(-spectrum.share, kind="stable")[:10]
     marked = [int(i) for i in order[:8]]
-    with style.figure(9.2, 2.8) as (fig, ax):
-        draw.number_shares(
-            spectrum.frequency,
-            spectrum.period,
-            spectrum.share,
-            spectrum.level[spectrum.null],
-            marked,
-            ax,
-            null=spectrum.null,
-        )
-        body = drawing(style.svg(fig, "Share of power of the number embedding at each period"))
+    body = spectrum_drawing(spectrum, marked, "Share of power of the number embedding at each period", height=2.8)
     nulls = list(spectrum.p_single)
     asked = [int(np.argmin(np.abs(spectrum.frequency - spectrum.rows / t))) for t in PERIODS]
     shown = list(dict.fromkeys([*marked, *asked]))

@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 from markupsafe import escape
 
-from epicycle.analysis.embedding import PERIODS, at_period
+from epicycle.analysis.embedding import PERIODS, named_periods, smallest_high_p
 from epicycle.analysis.explain import Explanation
-from epicycle.fourier.bands import HIGH_PERIOD
 from epicycle.plots import language as draw
 from epicycle.plots import style
+from epicycle.report.explain import spectrum_drawing
 from epicycle.report.page import Page, Section, Tile, drawing, number, table
 from epicycle.report.references import LANGUAGE, REFERENCES
 from epicycle.studies.ledger import Entry
-from epicycle.studies.zhou2024 import Study
+from epicycle.studies.zhou2024 import Study, preset
 from epicycle.training.arm_names import ARMS
 
 
 def _accuracies(study: Study, arm: str) -> list[float]:
-    found = [study.explanations[arm, seed].ablations for seed in range(study.preset.seeds)]
+    found = [study.explanations[arm, seed].ablations for seed in study.preset.seeds]
     return [a.row("none", "none")["accuracy"] for a in found if a is not None]
 
 
@@ -30,19 +30,15 @@ def _range(values: Sequence[float]) -> str:
 
 def finding(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
     """The sentences at the top."""
-    preset = study.preset
-    seeds = f"{preset.seeds} seeds" if preset.seeds > 1 else "one seed"
+    chosen = study.preset
+    seeds = f"{len(chosen.seeds)} seeds" if len(chosen.seeds) > 1 else "one seed"
     sentences = []
-    if {"scratch", "frozen-embedding"} <= set(preset.arms):
+    if {"scratch", "frozen-embedding"} <= set(chosen.arms):
         frozen, scratch = _accuracies(study, "frozen-embedding"), _accuracies(study, "scratch")
         sentences.append(
-            f"Trained on sums of two numbers up to {preset.largest_operand} for equally many steps, a small GPT-2 answers {_range(frozen)} of the test questions with "
+            f"Trained on sums of two numbers up to {chosen.largest_operand} for equally many steps, a small GPT-2 answers {_range(frozen)} of the test questions with "
             f"its number embedding frozen from a model that only read number text, and {_range(scratch)} from scratch ({seeds}).")  # fmt: skip
-    at = [
-        [at_period(found.spectrum, period) for period in PERIODS]
-        for found in study.embeddings.values()
-        if found.spectrum is not None
-    ]
+    at = [named_periods(found.spectrum) for found in study.embeddings.values() if found.spectrum is not None]
     beyond = sum(all(a["p_value"] <= 0.01 for a in found) for found in at)
     top = sum(all(a["place"] <= 10 for a in found) for found in at)
     sentences.append(f"Periods 2, 2.5, 5 and 10 of the pre-trained embedding are all beyond numbers permuted within decades (p <= 0.01) in {beyond} of {len(at)} seeds, and "
@@ -51,7 +47,7 @@ def finding(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
         verdict: sum(e.verdict == verdict for e in entries)
         for verdict in ("confirmed", "refuted", "undetermined", "not run")
     }
-    if preset.seeds >= 3:
+    if len(chosen.seeds) >= 3:
         sentences.append(f"Of {len(entries)} claims, {counts['confirmed']} are confirmed, {counts['refuted']} refuted and {counts['undetermined']} undetermined on these models; "
                          f"{counts['not run']} were not run.")  # fmt: skip
     return tuple(sentences)
@@ -73,10 +69,10 @@ def _curves(study: Study) -> Section:
     rows = []
     for arm in study.preset.arms:
         test = _accuracies(study, arm)
-        final = [study.finetuned[arm, seed].record()["final"] for seed in range(study.preset.seeds)]
+        final = [study.finetuned[arm, seed].record()["final"] for seed in study.preset.seeds]
         rows.append([arm, ARMS[arm], *(f"{a:.2%}" for a in test), number(float(np.mean([f["train_loss"] for f in final]))),
                      number(float(np.mean([f["validation_loss"] for f in final])))])  # fmt: skip
-    body += table(["arm", "start", *(f"test, seed {seed}" for seed in range(study.preset.seeds)), "training loss", "validation loss"], rows,
+    body += table(["arm", "start", *(f"test, seed {seed}" for seed in study.preset.seeds), "training loss", "validation loss"], rows,
                   "Same questions, same steps, same optimiser in every arm; losses in nats, means over seeds.")  # fmt: skip
     return Section("arms", "Arms", "The same model trained on the same sums from different starts.", body,
                    ("Seeds share the split of questions.", "Embedding and unembedding are tied, so freezing one freezes both (frozen-input and frozen-output tell them apart).",
@@ -84,7 +80,7 @@ def _curves(study: Study) -> Section:
 
 
 def _spectra(study: Study) -> Section:
-    seed = 0
+    seed = study.preset.seeds[0]
     shown: list[tuple[str, Explanation]] = [("pre-trained", study.embeddings[seed])]
     shown += [
         (arm, study.explanations[arm, seed])
@@ -97,36 +93,18 @@ def _spectra(study: Study) -> Section:
         if spectrum is None:
             continue
         marked = [int(i) for i in np.argsort(-spectrum.share, kind="stable")[:6]]
-        with style.figure(9.2, 2.1) as (fig, ax):
-            draw.number_shares(
-                spectrum.frequency,
-                spectrum.period,
-                spectrum.share,
-                spectrum.level[spectrum.null],
-                marked,
-                ax,
-                f"{title}, seed {seed}",
-                spectrum.null,
-            )
-            body += drawing(style.svg(fig, f"Embedding spectrum: {title}"))
+        body += spectrum_drawing(spectrum, marked, f"Embedding spectrum: {title}", title=f"{title}, seed {seed}")
+    named = [(f"pre-trained, seed {seed}", found) for seed, found in study.embeddings.items()]
+    named += [(f"{arm}, seed {seed}", found) for (arm, seed), found in study.explanations.items() if arm in ("scratch", "pretrained", "random-embedding")]  # fmt: skip
     rows = []
-    for seed, found in study.embeddings.items():
+    for name, found in named:
         if found.spectrum is not None:
-            at = [at_period(found.spectrum, period) for period in PERIODS]
-            rows.append(
-                [f"pre-trained, seed {seed}", *(f"{a['place']} (p {a['p_value']:.3f})" for a in at), _high(found)]
-            )
-    for arm in study.preset.arms:
-        for seed in range(study.preset.seeds):
-            found = study.explanations[arm, seed]
-            if found.spectrum is not None and arm in ("scratch", "pretrained", "random-embedding"):
-                at = [at_period(found.spectrum, period) for period in PERIODS]
-                rows.append(
-                    [f"{arm}, seed {seed}", *(f"{a['place']} (p {a['p_value']:.3f})" for a in at), _high(found)]
-                )
+            p, period = smallest_high_p(found.spectrum)
+            places = (f"{a['place']} (p {a['p_value']:.3f})" for a in named_periods(found.spectrum))
+            rows.append([name, *places, f"{p:.3f} at period {period:.3g}"])
     body += table(["embedding", *(f"period {period:g}" for period in PERIODS), "high band, smallest family-wise p"], rows,
                   "Place by share of power without the trend, and p-value of that period under numbers permuted within decades, 999 draws.")  # fmt: skip
-    steps = [line["step"] for line in study.pretrained[0].history()]
+    steps = [line["step"] for line in study.pretrained[study.preset.seeds[0]].history()]
     watch = {
         f"{period:g}": [
             np.array([line["embedding"][f"{period:g}"] for line in run.history()]) for run in study.pretrained.values()
@@ -144,18 +122,10 @@ def _spectra(study: Study) -> Section:
                     "A spike does not show that residues can be told apart, nor that they are used."))  # fmt: skip
 
 
-def _high(found: Explanation) -> str:
-    spectrum = found.spectrum
-    assert spectrum is not None
-    high = spectrum.period <= HIGH_PERIOD + 1e-9
-    p = spectrum.p_family[spectrum.null][high]
-    return f"{p.min():.3f} at period {spectrum.period[high][int(np.argmin(p))]:.3g}"
-
-
 def _modules(study: Study) -> Section:
     body = ""
     for arm in study.preset.arms:
-        m = study.explanations[arm, 0].modules
+        m = study.explanations[arm, study.preset.seeds[0]].modules
         if m is None:
             continue
         top = float(max(m.attention.max(), m.mlp.max()))
@@ -163,7 +133,7 @@ def _modules(study: Study) -> Section:
             draw.module_heat_map(m.attention, m.frequency, m.period, axes[0], f"{arm}: attention", top)
             draw.module_heat_map(m.mlp, m.frequency, m.period, axes[1], f"{arm}: MLP", top)
             body += drawing(style.svg(fig, f"Module spectra of {arm}"))
-    return Section("modules", "What modules write, arm by arm", "Mean Fourier magnitude of the number logits of each module, seed 0.", body,
+    return Section("modules", "What modules write, arm by arm", "Mean Fourier magnitude of the number logits of each module, first seed.", body,
                    ("Each arm has its own scale of colours.",))  # fmt: skip
 
 
@@ -171,7 +141,7 @@ def _ablations(study: Study) -> Section:
     header = ["arm", "seed", "as it is", *(f"{m}, {b}" for m in ("attention", "MLPs", "both") for b in ("low", "high"))]
     rows = []
     for arm in study.preset.arms:
-        for seed in range(study.preset.seeds):
+        for seed in study.preset.seeds:
             a = study.explanations[arm, seed].ablations
             if a is None:
                 continue
@@ -187,7 +157,9 @@ def _ablations(study: Study) -> Section:
             rows.append([arm, str(seed), f"{a.row('none', 'none')['accuracy']:.1%}", *cells])
     body = table(header, rows, "Test accuracy without a band; in brackets the mean with random subspaces of the same rank (inside what the number logits can see, where that is "
                  "less than the width).")  # fmt: skip
-    example = study.explanations.get(("pretrained", 0)) or study.explanations.get(("frozen-embedding", 0))
+    example = study.explanations.get(("pretrained", study.preset.seeds[0])) or study.explanations.get(
+        ("frozen-embedding", study.preset.seeds[0])
+    )
     if example is not None and example.ablations is not None:
         low, high = (example.ablations.row("attn", band)["rank"] for band in ("low", "high"))
         body += f"<p class='caveat'>{escape(f'Rank removed: {low} for the low band, {high} for the high band, of width {example.ablations.width}.')}</p>"
@@ -248,12 +220,8 @@ def _models(study: Study) -> Section:
     ]
     record = study.run.record()
     facts = record["provenance"]
-    preset = study.preset
-    body = (
-        f"<pre>epicycle reproduce zhou2024 --preset {escape(preset.name)}</pre>"
-        if preset.name != "demo"
-        else "<pre>epicycle demo</pre>"
-    )
+    chosen = study.preset
+    body = f"<pre>{escape(command(study))}</pre>" if chosen.name != "demo" else "<pre>epicycle demo</pre>"
     body += table(
         ["model", "seed", "run", "its explanation"],
         rows,
@@ -265,6 +233,17 @@ def _models(study: Study) -> Section:
     return Section("provenance", "Models, and how to run this again", "Where everything lies.", body)
 
 
+def command(study: Study) -> str:
+    """The shell command that runs the study again."""
+    chosen, seeds = study.preset, study.preset.seeds
+    words = ["epicycle reproduce zhou2024 --preset", chosen.name]
+    if seeds != preset(chosen.name).seeds:
+        words += ["--seed", str(seeds[0]), "--seeds", str(len(seeds))]
+    if chosen.arms != preset(chosen.name).arms:
+        words += ["--arms", ",".join(chosen.arms)]
+    return " ".join(words)
+
+
 def numbers_of(study: Study, entries: Sequence[Entry]) -> dict[str, Any]:
     """Every number of the page: accuracies, named periods, module spectra, removals with their controls, claims, curves."""
     record = study.run.record()
@@ -274,14 +253,14 @@ def numbers_of(study: Study, entries: Sequence[Entry]) -> dict[str, Any]:
         arms[f"{arm} {seed}"] = {
             "run": study.finetuned[arm, seed].id, "explanation": found.run.id,
             "test_accuracy": found.ablations.row("none", "none")["accuracy"], "removals": found.ablations.rows,
-            "embedding": [at_period(found.spectrum, p) for p in PERIODS],
-            "high_band_smallest_family_p": float(found.spectrum.p_family[found.spectrum.null][found.spectrum.period <= HIGH_PERIOD + 1e-9].min()),
+            "embedding": named_periods(found.spectrum),
+            "high_band_smallest_family_p": smallest_high_p(found.spectrum)[0],
             "modules": {"period": found.modules.period, "attention": found.modules.attention, "mlp": found.modules.mlp},
         }  # fmt: skip
     return {
         "preset": study.preset.name, "config": record["config"]["resolved"], "provenance": record["provenance"],
         "claims": [entry.as_json() for entry in entries], "arms": arms,
-        "pretrained": {str(seed): {"run": study.pretrained[seed].id, "embedding": [at_period(found.spectrum, p) for p in PERIODS]}
+        "pretrained": {str(seed): {"run": study.pretrained[seed].id, "embedding": named_periods(found.spectrum)}
                        for seed, found in study.embeddings.items() if found.spectrum is not None},
         "curves": {f"{arm} {seed}": run.history() for (arm, seed), run in study.finetuned.items()},
         "pretraining": {str(seed): run.history() for seed, run in study.pretrained.items()},
@@ -290,36 +269,35 @@ def numbers_of(study: Study, entries: Sequence[Entry]) -> dict[str, Any]:
 
 def study_page(study: Study, entries: Sequence[Entry]) -> Page:
     """The report of a study."""
-    preset = study.preset
+    chosen = study.preset
     sections = [_curves(study), _spectra(study), _modules(study), _ablations(study)]
-    if preset.seeds >= 3:
+    if len(chosen.seeds) >= 3:
         sections.append(_ledger(entries))
     sections.append(_models(study))
-    spectrum = study.embeddings[0].spectrum
+    spectrum = study.embeddings[min(chosen.seeds)].spectrum
     assert spectrum is not None
-    at = {period: at_period(spectrum, period) for period in PERIODS}
-    tiles = [Tile(arm, _range(_accuracies(study, arm)), "test accuracy") for arm in preset.arms]
+    tiles = [Tile(arm, _range(_accuracies(study, arm)), "test accuracy") for arm in chosen.arms]
     tiles.append(
         Tile(
             "places of 2, 2.5, 5, 10",
-            ", ".join(str(at[p]["place"]) for p in PERIODS),
-            f"of {len(spectrum.period)} periods, pre-trained, seed 0",
+            ", ".join(str(a["place"]) for a in named_periods(spectrum)),
+            f"of {len(spectrum.period)} periods, pre-trained, seed {min(chosen.seeds)}",
         )
     )
-    examples = len(study.pretrained) and preset.pretraining.steps * preset.pretraining.batch * preset.shape.context
+    tokens_read = chosen.pretraining.steps * chosen.pretraining.batch * chosen.shape.context
     doubts = (
-        f"The models are small ({preset.shape.num_layers} layer{'s' * (preset.shape.num_layers > 1)}, width {preset.shape.width}) and read {examples:,} tokens of made-up number text, not "
+        f"The models are small ({chosen.shape.num_layers} layer{'s' * (chosen.shape.num_layers > 1)}, width {chosen.shape.width}) and read {tokens_read:,} tokens of made-up number text, not "
         "prose: agreement with the paper shows that the effect can arise so, not that it arose so there.",
         "Number text counts in fives and tens and names odd and even: its periods are put there by its sentences. Leave kinds out with epicycle pretrain --without.",
         "From scratch is one recipe and so many steps; that an arm fails here does not show that it must.",
         *(
             ["It is one seed: repeat with epicycle reproduce zhou2024 --preset quick before quoting."]
-            if preset.seeds == 1
+            if len(chosen.seeds) == 1
             else []
         ),
     )
     return Page(
-        f"zhou2024: {preset.name}",
+        f"zhou2024: {chosen.name}",
         "Why pre-training matters for addition",
         finding(study, entries),
         tuple(tiles),

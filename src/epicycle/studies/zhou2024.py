@@ -52,7 +52,7 @@ class Preset:
     pretraining: StepConfig
     finetuning: StepConfig
     arms: tuple[str, ...]
-    seeds: int = 3
+    seeds: tuple[int, ...] = (0, 1, 2)
 
 
 def _steps(largest_operand: int, batch: int, epochs: int) -> tuple[int, int]:
@@ -63,7 +63,7 @@ def _steps(largest_operand: int, batch: int, epochs: int) -> tuple[int, int]:
 
 
 def _preset(name: str, largest: int, operand: int, shape: ShapeConfig, steps: int, epochs: int, rate: float, precision: Any,
-            arms: tuple[str, ...], seeds: int = 3) -> Preset:  # fmt: skip
+            arms: tuple[str, ...], seeds: tuple[int, ...] = (0, 1, 2)) -> Preset:  # fmt: skip
     total, tenth = _steps(operand, 32, epochs)
     return Preset(
         name=name, largest=largest, largest_operand=operand, shape=shape, arms=arms, seeds=seeds,
@@ -85,7 +85,7 @@ def preset(name: str) -> Preset:
     """
     small = ShapeConfig(num_layers=1, width=128, num_heads=8, context=32)
     if name == "demo":
-        return _preset(name, 99, 49, small, 3000, 40, 2e-3, "float32", ("scratch", "frozen-embedding"), seeds=1)
+        return _preset(name, 99, 49, small, 3000, 40, 2e-3, "float32", ("scratch", "frozen-embedding"), seeds=(0,))
     if name == "quick":
         return _preset(name, 99, 49, small, 4500, 40, 2e-3, "float32", ALL_ARMS[:5])
     if name == "laptop":
@@ -151,7 +151,7 @@ def jobs_of(chosen: Preset, root: str, device: str = "cpu") -> list[Job]:
     """Every job of a preset, with about what it costs in seconds on one core."""
     width, layers = chosen.shape.width, chosen.shape.num_layers
     per_step = {"pre": 0.013, "fine": 0.009} if layers * width < 200 else {"pre": 0.031, "fine": 0.022}
-    steps, seeds = chosen.pretraining.steps, range(chosen.seeds)
+    steps, seeds = chosen.pretraining.steps, chosen.seeds
     found = [
         Job(
             f"pretrain {seed}",
@@ -180,6 +180,7 @@ def reproduce(
     workers: int = 2,
     device: str = "cpu",
     arms: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
     progress: Callable[[JobProgress], None] = lambda now: None,
     given: dict[str, Any] | None = None,
 ) -> Study:
@@ -191,17 +192,22 @@ def reproduce(
         workers: Processes, one thread each.
         device: cpu or cuda; all processes share one GPU.
         arms: Arms instead of the preset's.
+        seeds: Seeds instead of the preset's.
         progress: Called about every second.
         given: What the user typed.
 
     Raises:
-        ConfigError: Unknown preset or arm.
+        ConfigError: Unknown preset or arm, or a seed below 0.
     """
     chosen = preset(name)
     if arms:
         if unknown := [arm for arm in arms if arm not in ALL_ARMS]:
             raise ConfigError(f"got arm {unknown[0]!r}; expected some of {', '.join(ALL_ARMS)}. Choose from these.")
         chosen = dataclasses.replace(chosen, arms=tuple(dict.fromkeys(arms)))
+    if seeds:
+        if min(seeds) < 0:
+            raise ConfigError(f"got seed {min(seeds)}; expected 0 or more. Try 0.")
+        chosen = dataclasses.replace(chosen, seeds=tuple(dict.fromkeys(seeds)))
     values = {"kind": "study", "paper": "zhou2024"} | _plain(chosen)
     run = create_run(
         Path(root), f"zhou2024-{name}", values, given or values, provenance(workers=workers, device=device)
@@ -217,9 +223,17 @@ def read_study(run: Run) -> Study:
     record = run.record()
     values = {k: v for k, v in record["config"]["resolved"].items() if k not in ("kind", "paper")}
     steps = {k: StepConfig(**{**values[k], "betas": tuple(values[k]["betas"])}) for k in ("pretraining", "finetuning")}
-    chosen = Preset(**{**values, **steps, "shape": ShapeConfig(**values["shape"]), "arms": tuple(values["arms"])})
+    chosen = Preset(
+        **{
+            **values,
+            **steps,
+            "shape": ShapeConfig(**values["shape"]),
+            "arms": tuple(values["arms"]),
+            "seeds": tuple(values["seeds"]),
+        }
+    )
     at = lambda job: open_run(run.path.parent / record["made"][job])  # noqa: E731
-    seeds, pairs = range(chosen.seeds), [(arm, seed) for arm in chosen.arms for seed in range(chosen.seeds)]
+    seeds, pairs = chosen.seeds, [(arm, seed) for arm in chosen.arms for seed in chosen.seeds]
     return Study(
         run, chosen, {seed: at(f"pretrain {seed}") for seed in seeds}, {(arm, seed): at(f"{arm} {seed}") for arm, seed in pairs},
         {seed: open_explanation(at(f"explain pretrain {seed}")) for seed in seeds},
@@ -231,4 +245,4 @@ def _plain(chosen: Preset) -> dict[str, Any]:
     values = dataclasses.asdict(chosen)
     for key in ("pretraining", "finetuning"):
         values[key]["betas"] = list(values[key]["betas"])
-    return values | {"arms": list(chosen.arms)}
+    return values | {"arms": list(chosen.arms), "seeds": list(chosen.seeds)}

@@ -4,12 +4,13 @@ To add a claim: a function Study -> readings, and one `Claim` in CLAIMS. Values 
 in one column: the models differ in size, data and range.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from epicycle.analysis.embedding import PERIODS, at_period
+from epicycle.analysis.ablation import nearest_controls
+from epicycle.analysis.embedding import named_periods, smallest_high_p
 from epicycle.analysis.explain import Explanation
 from epicycle.fourier.bands import HIGH_PERIOD
 from epicycle.studies.ledger import Claim, Entry, Reading, grade
@@ -21,7 +22,7 @@ LEVEL = 0.01
 
 
 def _arm(study: Study, arm: str) -> Iterator[tuple[int, Explanation]]:
-    for seed in range(study.preset.seeds):
+    for seed in study.preset.seeds:
         if (arm, seed) in study.explanations:
             yield seed, study.explanations[arm, seed]
 
@@ -119,8 +120,7 @@ def _row(found: Explanation, modules: str, band: str) -> dict[str, Any]:
 
 def _worst(row: dict[str, Any]) -> float:
     """Lowest accuracy among the controls that are most like the removal."""
-    nearest = row["controls"].get("row space") or row["controls"]["width"]
-    return min(nearest["accuracy"])
+    return min(nearest_controls(row)["accuracy"])
 
 
 def _contrast(study: Study, harmful: tuple[str, str], harmless: tuple[str, str]) -> list[Reading]:
@@ -204,26 +204,25 @@ def parity_alone(study: Study) -> list[Reading]:
     return readings
 
 
-def outlier_periods(study: Study) -> list[Reading]:
-    """P11: worst place of the periods 2, 2.5, 5 and 10 in the pre-trained embedding; control: their worst p-value."""
+def _places(explanations: Iterable[tuple[int, Explanation]]) -> list[Reading]:
+    """Worst place and worst p-value of the named periods, per seed."""
     readings = []
-    for seed, found in study.embeddings.items():
+    for seed, found in explanations:
         assert found.spectrum is not None
-        at = [at_period(found.spectrum, period) for period in PERIODS]
+        at = named_periods(found.spectrum)
         place, p = max(a["place"] for a in at), max(a["p_value"] for a in at)
         readings.append(Reading(seed, float(place), p, place <= 10 and p <= LEVEL))
     return readings
+
+
+def outlier_periods(study: Study) -> list[Reading]:
+    """P11: worst place of the periods 2, 2.5, 5 and 10 in the pre-trained embedding; control: their worst p-value."""
+    return _places(study.embeddings.items())
 
 
 def kept_by_tuning(study: Study) -> list[Reading]:
     """P11: the same after fine-tuning everything."""
-    readings = []
-    for seed, found in _arm(study, "pretrained"):
-        assert found.spectrum is not None
-        at = [at_period(found.spectrum, period) for period in PERIODS]
-        place, p = max(a["place"] for a in at), max(a["p_value"] for a in at)
-        readings.append(Reading(seed, float(place), p, place <= 10 and p <= LEVEL))
-    return readings
+    return _places(_arm(study, "pretrained"))
 
 
 def no_outliers_from_scratch(study: Study) -> list[Reading]:
@@ -232,13 +231,8 @@ def no_outliers_from_scratch(study: Study) -> list[Reading]:
     for seed, found in _arm(study, "scratch"):
         spectrum, other = found.spectrum, study.embeddings[seed].spectrum
         assert spectrum is not None and other is not None
-        high = spectrum.period <= HIGH_PERIOD + 1e-9
-        p = spectrum.p_family[spectrum.null][high]
-        best = int(np.argmin(p))
-        where = f"period {spectrum.period[high][best]:.3g}"
-        readings.append(
-            Reading(seed, float(p.min()), float(other.p_family[other.null][high].min()), bool(p.min() > 0.05), where)
-        )
+        p, period = smallest_high_p(spectrum)
+        readings.append(Reading(seed, p, smallest_high_p(other)[0], p > 0.05, f"period {period:.3g}"))
     return readings
 
 

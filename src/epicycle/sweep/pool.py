@@ -4,18 +4,15 @@ A worker takes a configuration and leaves a finished run directory; nothing else
 read from the run directories, so a killed driver loses nothing and running again does only what is missing.
 """
 
-import concurrent.futures
 import json
-import multiprocessing
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from epicycle.analysis.grok import Grok, analyse_run, grok
-from epicycle.errors import EpicycleError
 from epicycle.runs.directory import open_run, run_id
+from epicycle.sweep.jobs import Job, JobProgress, run_jobs
 from epicycle.training.config import RunConfig, to_dict
 
 
@@ -24,7 +21,7 @@ def _to_stderr(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def _work(config: RunConfig, root: str, given: dict[str, Any] | None) -> str:
+def _work(before: dict[str, str], config: RunConfig, root: str, given: dict[str, Any] | None) -> str:
     [found] = grok(config, root, device="cpu", threads=1, warn=_to_stderr, given=given)
     return str(found.run.path)
 
@@ -64,30 +61,18 @@ def grok_all(
     """
     root = Path(root)
     paths = [root / run_id(config.name, to_dict(config)) for config in configs]
-    context = multiprocessing.get_context("spawn")
-    began, seen_before = time.perf_counter(), None
-    with concurrent.futures.ProcessPoolExecutor(min(workers, len(configs)), mp_context=context) as pool:
-        futures = [pool.submit(_work, config, str(root), given) for config in configs]
-        try:
-            waiting = set(futures)
-            while waiting:
-                done, waiting = concurrent.futures.wait(waiting, timeout=every_seconds)
-                for future in done:
-                    future.result()
-                lines = [_last_line(path / "history.jsonl") for path in paths]
-                total = sum(line["step"] for line in lines if line)
-                seen_before = total if seen_before is None else seen_before
-                if progress is not None:
-                    known = [line for line in lines if line]
-                    speed = (total - seen_before) / (time.perf_counter() - began)
-                    progress([path.name for path in paths], min((line["step"] for line in known), default=0),
-                             configs[0].schedule.max_steps, known, speed)  # fmt: skip
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():  # their runs go on from the last checkpoint next time
-                worker.terminate()
-            raise
-        except EpicycleError:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [analyse_run(open_run(future.result())) for future in futures]
+    jobs = [Job(str(i), _work, (config, str(root), given)) for i, config in enumerate(configs)]
+    seen_before: int | None = None
+
+    def look(now: JobProgress) -> None:
+        nonlocal seen_before
+        lines = [_last_line(path / "history.jsonl") for path in paths]
+        total = sum(line["step"] for line in lines if line)
+        seen_before = total if seen_before is None else seen_before
+        if progress is not None:
+            known = [line for line in lines if line]
+            progress([path.name for path in paths], min((line["step"] for line in known), default=0),
+                     configs[0].schedule.max_steps, known, (total - seen_before) / now.seconds)  # fmt: skip
+
+    made = run_jobs(jobs, workers=min(workers, len(configs)), progress=look, every_seconds=every_seconds)
+    return [analyse_run(open_run(made[job.name])) for job in jobs]

@@ -15,8 +15,7 @@ from epicycle.runs.provenance import provenance
 from epicycle.tasks.prompts import PromptTask, prompt_task
 from epicycle.training.arms import start_model
 from epicycle.training.language_config import FinetuneConfig
-from epicycle.training.language_loop import IGNORED, Plan, Report, is_finished, team, train_language
-from epicycle.training.pretrain import shared_run
+from epicycle.training.language_loop import IGNORED, Plan, Report, finished_run, shared_run, team, train_language
 
 KEEPS_ROWS = ("pretrained", "frozen-embedding", "frozen-input")
 """Arms whose embedding comes from the text that the base read."""
@@ -115,6 +114,8 @@ def finetune(
     if start_digest(base) != config.start:
         raise DataError(f"got {base} with SHA-256 {start_digest(base)[:8]} for a configuration that starts from {config.start[:8]}; expected the "
                         "same model. Make the configuration anew.")  # fmt: skip
+    if (done := finished_run(root, config)) is not None:
+        return done
     members = team(device)
     facts = provenance(device=device, threads=threads, dtype=config.step.precision, processes=members.size)
     loaded = load_language_model(base)
@@ -126,8 +127,6 @@ def finetune(
         raise DataError(f"got prompts of up to {train.tokens.shape[1]} tokens for a model with {context} positions; expected at most as many. "
                         "Use fewer --shots, or another model.")  # fmt: skip
     run = shared_run(root, config, given, facts, members)
-    if is_finished(run):
-        return run
     if members.is_first and config.arm in KEEPS_ROWS and (counts := _counts_of(base)) is not None:
         run.update(number_counts=counts)
     model = start_model(config.arm, loaded, int(max(task.questions.answer)), config.seed)

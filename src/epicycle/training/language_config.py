@@ -6,7 +6,7 @@ from typing import Any, Literal
 from epicycle.errors import ConfigError
 from epicycle.tasks.number_text import NumberTextConfig
 from epicycle.tasks.prompts import PromptConfig
-from epicycle.training.arm_names import ARMS as ARMS
+from epicycle.training.arm_names import ARMS
 
 
 def _check_seed(seed: int) -> None:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from epicycle.errors import ConfigError, RunError
-from epicycle.runs.directory import Run
-from epicycle.training.language_config import StepConfig
+from epicycle.runs.directory import Run, create_run, open_run, run_id
+from epicycle.training.language_config import FinetuneConfig, PretrainConfig, StepConfig, to_dict
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Tokens (b, s), targets (b, s) with IGNORED where nothing is asked, and the same on every process."""
@@ -101,9 +101,23 @@ def team(device: str) -> Team:
     return Team(accelerator.process_index, accelerator.num_processes, accelerator)
 
 
-def is_finished(run: Run) -> bool:
-    """True if the run ended and its model is there."""
-    return run.record()["status"] == "finished" and (run.path / "model" / "model.safetensors").is_file()
+def finished_run(root: Path | str, config: PretrainConfig | FinetuneConfig) -> Run | None:
+    """The run of this configuration, if it ended and its model is there."""
+    path = Path(root) / run_id(config.name, to_dict(config))
+    if not (path / "run.json").is_file():
+        return None
+    run = open_run(path)
+    return run if run.record()["status"] == "finished" and (path / "model" / "model.safetensors").is_file() else None
+
+
+def shared_run(root: Path | str, config: PretrainConfig | FinetuneConfig, given: dict[str, Any] | None, facts: dict[str, Any],
+               members: Team) -> Run:  # fmt: skip
+    """The run's directory, made by the first process."""
+    values = to_dict(config)
+    if members.is_first:
+        create_run(Path(root), config.name, values, given or values, facts)
+    members.wait()
+    return create_run(Path(root), config.name, values, given or values, facts)
 
 
 def train_language(

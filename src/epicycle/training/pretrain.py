@@ -10,19 +10,15 @@ import torch
 
 from epicycle.errors import ConfigError, DataError
 from epicycle.models.tokenizer import END, train_tokenizer
-from epicycle.runs.directory import Run, create_run, open_run, run_id
+from epicycle.runs.directory import Run
 from epicycle.runs.provenance import provenance
 from epicycle.training.arms import new_gpt2
 from epicycle.training.corpus import corpus_digest, corpus_tokens, size_of, text_files, tokenizer_texts
-from epicycle.training.language_config import PretrainConfig, to_dict
-from epicycle.training.language_loop import Plan, Report, is_finished, team, train_language, windows
+from epicycle.training.language_config import PretrainConfig
+from epicycle.training.language_loop import Plan, Report, finished_run, shared_run, team, train_language, windows
 
 HELD_OUT = 64
 """Windows of held-out text that the validation loss looks at."""
-
-
-def _silent(report: Report) -> None:
-    pass
 
 
 def pretrain(
@@ -33,7 +29,7 @@ def pretrain(
     device: str = "cpu",
     threads: int = 1,
     observe: Callable[[Any, Any], dict[str, Any]] = lambda model, tokenizer: {},
-    progress: Callable[[Report], None] = _silent,
+    progress: Callable[[Report], None] = lambda report: None,
     warn: Callable[[str], None] = lambda text: None,
     given: dict[str, Any] | None = None,
 ) -> Run:
@@ -62,12 +58,11 @@ def pretrain(
     digest = corpus_digest(files) if files is not None else None
     if digest != config.corpus:
         raise ConfigError(f"got a corpus of SHA-256 {(digest or 'none')[:8]} for a configuration with {(config.corpus or 'none')[:8]}; expected the "
-                          "same text. Make the configuration with `with_corpus`.")  # fmt: skip
+                          "same text. Make the configuration with its `training.corpus.corpus_digest`.")  # fmt: skip
     members = team(device)
     facts = provenance(device=device, threads=threads, dtype=config.step.precision, processes=members.size)
-    path = Path(root) / run_id(config.name, to_dict(config))
-    if (path / "run.json").is_file() and is_finished(open_run(path)):
-        return open_run(path)
+    if (done := finished_run(root, config)) is not None:
+        return done
     tokenizer = train_tokenizer(tokenizer_texts(config.text, files), config.text.largest, config.vocabulary)
     shape, step = config.shape, config.step
     need = step.steps * step.batch * shape.context
@@ -101,11 +96,3 @@ def pretrain(
         run, model, tokenizer, plan, step, device=device, threads=threads, progress=progress, warn=warn, members=members
     )
     return run
-
-
-def shared_run(root: Path | str, config: Any, given: Any, facts: dict[str, Any], members: Any) -> Run:
-    """The run's directory, made by the first process."""
-    if members.is_first:
-        create_run(Path(root), config.name, to_dict(config), given or to_dict(config), facts)
-    members.wait()
-    return create_run(Path(root), config.name, to_dict(config), given or to_dict(config), facts)
