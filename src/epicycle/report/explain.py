@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from markupsafe import escape
 
+from epicycle.analysis.ablation import nearest_controls
 from epicycle.analysis.embedding import PERIODS, named_periods
 from epicycle.analysis.explain import Explanation, as_json
 from epicycle.analysis.matrix import MatrixSpectrum
@@ -110,11 +111,11 @@ def _causal(found: Explanation) -> str:
         return f"With an accuracy of {base:.1%} there is little to lose, so the removals below say little."
     hit = []
     for row in rows:
-        nearest = row["controls"].get("row space") or row["controls"]["width"]
-        if row["accuracy"] < min(nearest["accuracy"]) - 0.1:
+        least = min(nearest_controls(row)["accuracy"])
+        if row["accuracy"] < least - 0.1:
             who = {"attn": "attention", "mlp": "MLPs", "both": "attention and MLPs"}[row["modules"]]
             hit.append(
-                f"the {row['band']} band of {who} ({row['accuracy']:.1%}, random subspaces of the same rank {min(nearest['accuracy']):.1%} or more)"
+                f"the {row['band']} band of {who} ({row['accuracy']:.1%}, random subspaces of the same rank {least:.1%} or more)"
             )
     tail = f" {len(refused)} removals were refused." if refused else ""
     if not hit:
