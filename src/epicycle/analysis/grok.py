@@ -81,6 +81,7 @@ def grok(
     progress: Progress | None = None,
     warn: Callable[[str], None] = lambda text: None,
     given: dict[str, Any] | None = None,
+    source_root: Path | str | None = None,
 ) -> list[Grok]:
     """Train runs until they grok (or the step limit) and analyse them; finished ones are read back at once.
 
@@ -92,6 +93,7 @@ def grok(
         progress: Called after every evaluation.
         warn: Called with a sentence when a damaged checkpoint was passed over.
         given: What the user typed.
+        source_root: Directory of the runs that frozen weights come from; `root` if not given.
 
     Example:
         >>> from epicycle import RunConfig, TaskConfig
@@ -102,5 +104,5 @@ def grok(
     chosen = [configs] if isinstance(configs, RunConfig) else list(configs)
     more = {} if progress is None else {"progress": progress}
     runs = train_runs(chosen, root, device=device, threads=threads, observers=observers(chosen[0]), warn=warn, given=given,
-                      **more)  # fmt: skip
+                      source_root=source_root, **more)  # fmt: skip
     return [analyse_run(run) for run in runs]

@@ -42,6 +42,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--evaluate-every", type=int, default=100, help="steps between evaluations")
     training.add_argument("--measure-every", type=int, default=1000, help="steps between spectra of logits and neurons")
     training.add_argument("--checkpoint-every", type=int, default=1000, help="steps between checkpoints to resume from")
+    training.add_argument(
+        "--from",
+        dest="source",
+        metavar="RUN",
+        help="a finished run, its id or directory, whose weights the frozen parts keep",
+    )
+    training.add_argument("--freeze", metavar="PART", help="embedding, body (attention and MLP) or unembedding, or two of them with a comma: not "
+                          "trained; random without --from")  # fmt: skip
     training.add_argument("--hold-evaluations", type=int, default=20,
                           help="stop after this many evaluations in a row at 99 %% test accuracy; 0 never stops early")  # fmt: skip
 
@@ -52,7 +60,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
 
     from epicycle.errors import ConfigError
     from epicycle.tasks.modular import TaskConfig
-    from epicycle.training.config import PUBLISHED_MODULUS, RECIPES, ScheduleConfig
+    from epicycle.training.config import PUBLISHED_MODULUS, RECIPES, FrozenConfig, ScheduleConfig
 
     if options.seeds < 1:
         raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
@@ -60,6 +68,14 @@ def configs(options: argparse.Namespace) -> list[Any]:
         max_steps=options.max_steps, evaluate_every=options.evaluate_every, measure_every=options.measure_every,
         checkpoint_every=options.checkpoint_every, hold_evaluations=options.hold_evaluations,
     )  # fmt: skip
+    frozen = None
+    if options.source and not options.freeze:
+        raise ConfigError(
+            f"got --from {options.source} without --freeze; expected the part to take and keep. Add --freeze embedding."
+        )
+    if options.freeze:
+        parts = tuple(part.strip() for part in options.freeze.split(","))
+        frozen = FrozenConfig(parts=parts, source=_source(options).id if options.source else "random")
     modulus = options.modulus if options.modulus is not None else PUBLISHED_MODULUS[options.recipe]
     found = []
     for seed in range(options.seed, options.seed + options.seeds):
@@ -73,9 +89,16 @@ def configs(options: argparse.Namespace) -> list[Any]:
             k: getattr(options, k) for k in ("loss", "learning_rate", "weight_decay") if getattr(options, k) is not None
         }
         sizes = {k: getattr(options, k) for k in ("width", "num_heads", "mlp_width") if getattr(options, k) is not None}
-        found.append(dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, **changes),
+        found.append(dataclasses.replace(config, frozen=frozen, optimiser=dataclasses.replace(config.optimiser, **changes),
                                          model=dataclasses.replace(config.model, **sizes)))  # fmt: skip
     return found
+
+
+def _source(options: argparse.Namespace) -> Any:
+    """The run of --from."""
+    from epicycle.runs.directory import find_run
+
+    return find_run(options.source, options.out)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -99,6 +122,7 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
     from epicycle.training.engine import chosen_device
 
     device = chosen_device(options.device)
+    source_root = _source(options).path.parent if getattr(options, "source", None) else None
     for config in chosen:
         modular_task(config.task)  # refuses what cannot be trained before anything is written
     for config in chosen:
@@ -107,10 +131,18 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
         say(reason)
     progress = TrainingProgress()
     if device == "cpu" and len(chosen) > 1 and options.threads > 1:
-        found = grok_all(chosen, options.out, workers=options.threads, progress=progress, given=given)
+        found = grok_all(chosen, options.out, workers=options.threads, progress=progress, given=given,
+                         source_root=source_root)  # fmt: skip
     else:
         batches = [[config] for config in chosen] if device == "cpu" else [chosen]
-        options_ = {"device": device, "threads": options.threads, "progress": progress, "warn": say, "given": given}
+        options_ = {
+            "device": device,
+            "threads": options.threads,
+            "progress": progress,
+            "warn": say,
+            "given": given,
+            "source_root": source_root,
+        }
         found = [each for batch in batches for each in grok(batch, options.out, **options_)]
     progress.close()
     runs, pages = [], []

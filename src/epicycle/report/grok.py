@@ -82,10 +82,24 @@ def _explained(circuit: Circuit) -> str:
             f"{nulls} stand out from permuted numbers (p <= 0.01, all frequencies looked at).")  # fmt: skip
 
 
+def _kept(grok: Grok) -> str:
+    """What was not trained, and where it came from; empty if everything was trained."""
+    frozen = config_of(grok.run).frozen
+    if frozen is None:
+        return ""
+    parts = " and ".join(frozen.parts)
+    if frozen.source == "random":
+        return f"Its {parts} stayed random: not trained. Compare with the same seed fully trained."
+    facts = grok.run.record()["source"]
+    return (f"Its {parts} stayed as in step {facts['step']:,} of {facts['id']} ({facts['outcome']}): not trained. Compare with the same seed "
+            "fully trained, and with a frozen random part.")  # fmt: skip
+
+
 def finding(grok: Grok) -> tuple[str, ...]:
     """The sentences at the top of the report."""
     task = modular_task(config_of(grok.run).task)
-    return (_learned(grok, task), *(_explained(circuit) for circuit in grok.circuits))
+    kept = _kept(grok)
+    return (_learned(grok, task), *([kept] if kept else []), *(_explained(circuit) for circuit in grok.circuits))
 
 
 def _tiles(grok: Grok, task: Task) -> tuple[Tile, ...]:

@@ -22,7 +22,12 @@ from epicycle.plots.spectra import histogram, spectrum
 from epicycle.report.page import Section, drawing, embedded_json, number, table
 from epicycle.report.references import REFERENCES, references
 from epicycle.tasks.modular import Task
-from epicycle.training.config import RECIPES, ScheduleConfig
+from epicycle.training.config import RECIPES, RunConfig, ScheduleConfig
+
+
+def _source(config: RunConfig) -> str | None:
+    """The run that frozen weights come from."""
+    return None if config.frozen is None or config.frozen.source == "random" else config.frozen.source
 
 
 def command(grok: Grok) -> str:
@@ -46,6 +51,8 @@ def command(grok: Grok) -> str:
         "--measure-every": (s.measure_every, plain.measure_every),
         "--checkpoint-every": (s.checkpoint_every, plain.checkpoint_every),
         "--hold-evaluations": (s.hold_evaluations, plain.hold_evaluations),
+        "--from": (_source(config), None),
+        "--freeze": (",".join(config.frozen.parts) if config.frozen else None, None),
     }
     chosen = fixed | {flag: value for flag, (value, default) in optional.items() if value != default}
     words = ["epicycle", "grok", *(shlex.quote(text) for text in t.formulas)]
@@ -56,7 +63,11 @@ def command(grok: Grok) -> str:
         usual.optimiser, loss=o.loss, weight_decay=o.weight_decay, learning_rate=o.learning_rate
     )
     same_model = dataclasses.replace(usual.model, width=m.width, mlp_width=m.mlp_width, num_heads=m.num_heads)
-    is_whole = (same_optimiser, same_model, s.grok_accuracy) == (o, m, plain.grok_accuracy)
+    is_whole = (config.frozen is None or config.frozen.step is None) and (
+        same_optimiser,
+        same_model,
+        s.grok_accuracy,
+    ) == (o, m, plain.grok_accuracy)
     return " ".join(words) + ("" if is_whole else "  # and settings that only Python offers; see run.json")
 
 

@@ -21,8 +21,10 @@ def _to_stderr(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def _work(before: dict[str, str], config: RunConfig, root: str, given: dict[str, Any] | None) -> str:
-    [found] = grok(config, root, device="cpu", threads=1, warn=_to_stderr, given=given)
+def _work(
+    before: dict[str, str], config: RunConfig, root: str, given: dict[str, Any] | None, source_root: str | None
+) -> str:
+    [found] = grok(config, root, device="cpu", threads=1, warn=_to_stderr, given=given, source_root=source_root)
     return str(found.run.path)
 
 
@@ -45,6 +47,7 @@ def grok_all(
     progress: Callable[..., None] | None = None,
     given: dict[str, Any] | None = None,
     every_seconds: float = 1.0,
+    source_root: Path | str | None = None,
 ) -> list[Grok]:
     """Train and analyse every configuration, `workers` at a time; finished ones are read back.
 
@@ -55,13 +58,17 @@ def grok_all(
         progress: Called about every `every_seconds` with (ids, step, max_steps, newest history lines, steps per second).
         given: What the user typed.
         every_seconds: Seconds between looks at the run directories.
+        source_root: Directory of the runs that frozen weights come from; `root` if not given.
 
     Raises:
         EpicycleError: The first error of a worker, after the other running ones have ended.
     """
     root = Path(root)
     paths = [root / run_id(config.name, to_dict(config)) for config in configs]
-    jobs = [Job(str(i), _work, (config, str(root), given)) for i, config in enumerate(configs)]
+    jobs = [
+        Job(str(i), _work, (config, str(root), given, None if source_root is None else str(source_root)))
+        for i, config in enumerate(configs)
+    ]
     seen_before: int | None = None
 
     def look(now: JobProgress) -> None:

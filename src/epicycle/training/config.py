@@ -85,6 +85,41 @@ class ScheduleConfig:
         return step % self.evaluate_every == 0 and n in ladder
 
 
+PARTS = ("embedding", "body", "unembedding")
+"""Parts of a model that can be kept as they are: W_E (and positions), attention and MLP, W_U."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrozenConfig:
+    """Weights that training leaves as they are: those of another run, or random ones.
+
+    Source: Furuta et al. 2024, section 6: PG-E freezes the embedding of a grokked run, PG-T its attention and MLP; App. F
+    freezes a random embedding.
+    """
+
+    parts: tuple[str, ...]
+    """Some of embedding, body, unembedding; not all."""
+    source: str = "random"
+    """Id of the run they come from, or `random` for this run's own initial weights."""
+    step: int | None = None
+    """Step of that run's checkpoint; its last one if None."""
+
+    def __post_init__(self):
+        if unknown := [part for part in self.parts if part not in PARTS]:
+            raise ConfigError(
+                f"got part {unknown[0]!r} to freeze; expected some of {', '.join(PARTS)}. Choose from these."
+            )
+        if not self.parts or len(set(self.parts)) < len(self.parts):
+            raise ConfigError(f"got parts {self.parts} to freeze; expected at least one, each once. Try embedding.")
+        if len(self.parts) == len(PARTS):
+            raise ConfigError("got every part to freeze, which leaves nothing to train; expected one or two of embedding, body, unembedding. "
+                              "Leave one out.")  # fmt: skip
+        if self.source == "random" and self.step is not None:
+            raise ConfigError(
+                f"got step {self.step} of random weights; expected a run to take it from. Name one, or leave the step out."
+            )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that determines a trained model. Its hash is the run's id."""
@@ -97,6 +132,8 @@ class RunConfig:
     """Seed of the initial weights."""
     recipe: str = "furuta2024"
     """Name of the recipe this started from."""
+    frozen: FrozenConfig | None = None
+    """Weights that are not trained."""
 
     def __post_init__(self):
         if not 0 <= self.seed < 2**63:
@@ -107,7 +144,8 @@ class RunConfig:
         """Readable part of the run's id."""
         texts = [text.replace(" ", "").replace("*", "").replace("/", "div") for text in self.task.formulas]
         joined = "_and_".join(re.sub(r"[^A-Za-z0-9+\-]", "", text) for text in texts)
-        return f"{joined[:48]}-p{self.task.modulus}-seed{self.seed}"
+        kept = "" if self.frozen is None else f"-frozen-{'-'.join(self.frozen.parts)}"
+        return f"{joined[:48]}-p{self.task.modulus}{kept}-seed{self.seed}"
 
 
 def furuta2024(task: TaskConfig, schedule: ScheduleConfig = ScheduleConfig(), seed: int = 0) -> RunConfig:
@@ -139,6 +177,10 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     values = dataclasses.asdict(config)
     values["task"]["formulas"] = [formula(text).text for text in config.task.formulas]
     values["optimiser"]["betas"] = list(config.optimiser.betas)
+    if config.frozen is None:
+        del values["frozen"]
+    else:
+        values["frozen"]["parts"] = list(config.frozen.parts)
     return values
 
 
@@ -153,4 +195,7 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
         schedule=ScheduleConfig(**values["schedule"]),
         seed=values["seed"],
         recipe=values["recipe"],
+        frozen=FrozenConfig(**{**frozen, "parts": tuple(frozen["parts"])})
+        if (frozen := values.get("frozen"))
+        else None,
     )

@@ -14,6 +14,7 @@ from epicycle.training.config import RunConfig
 from epicycle.training.examples import example_set, row_map
 from epicycle.training.fused import FusedStep
 from epicycle.training.tables import TableStep
+from epicycle.training.transfer import frozen_names
 
 
 class Scores(NamedTuple):
@@ -141,7 +142,7 @@ def chosen_device(device: str) -> str:
 
 def make_engine(
     configs: list[RunConfig], tasks: list[Task], device: str = "cpu", threads: int = 1,
-    frozen: frozenset[str] = frozenset(),
+    taken: list[dict[str, Tensor]] | None = None,
 ) -> Engine:  # fmt: skip
     """The fastest engine that can do this on this machine.
 
@@ -150,12 +151,12 @@ def make_engine(
         tasks: Their tasks, with equal numbers of pairs.
         device: `cpu` or `cuda`.
         threads: CPU threads.
-        frozen: Parameters that are not trained.
+        taken: Per run, parameters to begin with instead of random ones.
 
     Raises:
         ConfigError: The runs cannot be stacked.
     """
-    shapes = {(c.model, c.optimiser, c.schedule, len(t.train), len(t.test), t.vocabulary(c.model.readout), t.num_tasks)
+    shapes = {(c.model, c.optimiser, c.schedule, c.frozen and c.frozen.parts, len(t.train), len(t.test), t.vocabulary(c.model.readout), t.num_tasks)
               for c, t in zip(configs, tasks, strict=True)}  # fmt: skip
     if len(shapes) > 1:
         raise ConfigError(f"got {len(shapes)} different shapes among {len(configs)} stacked runs; expected one. "
@@ -168,6 +169,9 @@ def make_engine(
         )
         for c, t in zip(configs, tasks, strict=True)
     ]
+    for own, other in zip(weights, taken or [], strict=False):
+        own.update(other)
+    frozen = frozen_names(configs[0], tasks[0])
     if device == "cpu" and len(configs) == 1 and library("float") is not None:
         return CompiledEngine(configs[0], tasks[0], weights[0], threads, frozen)
     return StackedEngine(configs, tasks, weights, device, frozen)

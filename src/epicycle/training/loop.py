@@ -13,12 +13,13 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from epicycle.runs.directory import Run, create_run
+from epicycle.runs.directory import Run, create_run, open_run, run_id
 from epicycle.runs.provenance import provenance
 from epicycle.tasks.modular import Task, modular_task
 from epicycle.training.config import RunConfig, ScheduleConfig, to_dict
 from epicycle.training.engine import Engine, chosen_device, make_engine
 from epicycle.training.grokking import Milestones, has_held, milestones, streak
+from epicycle.training.transfer import take
 
 Weights = dict[str, Tensor]
 
@@ -60,6 +61,7 @@ def train_runs(
     progress: Progress = _no_progress,
     warn: Callable[[str], None] = lambda text: None,
     given: dict[str, Any] | None = None,
+    source_root: Path | str | None = None,
 ) -> list[Run]:
     """Train runs of one shape together until every one has held its grok or reached `max_steps`.
 
@@ -72,6 +74,7 @@ def train_runs(
         progress: Called after every evaluation.
         warn: Called with a sentence when a damaged checkpoint was passed over.
         given: What the user typed, for run.json.
+        source_root: Directory of the runs that frozen weights come from; `root` if not given.
 
     Returns:
         The run directories, in the order of `configs`.
@@ -83,6 +86,10 @@ def train_runs(
     device = chosen_device(device)
     tasks = [modular_task(config.task) for config in configs]
     facts = provenance(device=device, threads=threads, dtype="float32")
+    source_root = root if source_root is None else source_root
+    for config, task in zip(configs, tasks, strict=True):
+        if not _has_begun(Path(root) / run_id(config.name, to_dict(config))):
+            take(config, task, source_root)  # refuses what cannot be taken before anything is written
     runs = [create_run(Path(root), c.name, to_dict(c), given or to_dict(c), facts) for c in configs]
     open_places = [i for i, run in enumerate(runs) if not _is_whole(run)]
     if not open_places:
@@ -91,8 +98,12 @@ def train_runs(
         for i in open_places:
             stack.enter_context(runs[i].lock())
         _train([configs[i] for i in open_places], [tasks[i] for i in open_places], [runs[i] for i in open_places],
-               device, threads, observers, progress, warn)  # fmt: skip
+               device, threads, observers, progress, warn, source_root)  # fmt: skip
     return runs
+
+
+def _has_begun(path: Path) -> bool:
+    return (path / "run.json").is_file() and bool(open_run(path).checkpoint_steps())
 
 
 def _is_whole(run: Run) -> bool:
@@ -128,10 +139,16 @@ def _train(
     observers: Sequence[Observer],
     progress: Progress,
     warn: Callable[[str], None],
+    source_root: Path | str,
 ) -> None:
     schedule = configs[0].schedule
-    engine = make_engine(configs, tasks, device, threads)
-    start = _take_up(runs, engine, provenance(device=device, threads=threads, dtype="float32"), warn)
+    start = _resume_step(runs, warn)
+    taken = [take(c, t, source_root) if start is None else None for c, t in zip(configs, tasks, strict=True)]
+    engine = make_engine(configs, tasks, device, threads, [{} if each is None else each.weights for each in taken])
+    _take_up(runs, engine, start, provenance(device=device, threads=threads, dtype="float32"), warn)
+    for run, each in zip(runs, taken, strict=True):
+        if each is not None:
+            run.update(source=each.facts)
     histories = [run.history() for run in runs]
     spent = max((history[-1]["seconds"] for history in histories if history), default=0.0)
     measuring = max((history[-1]["measuring_seconds"] for history in histories if history), default=0.0)
@@ -168,9 +185,10 @@ def _train(
         engine.train(min(schedule.evaluate_every - step % schedule.evaluate_every, schedule.max_steps - step))
 
 
-def _take_up(runs: list[Run], engine: Engine, facts: dict[str, Any], warn: Callable[[str], None]) -> int | None:
-    """Load the newest common checkpoint, drop what came after it, note who goes on; None begins afresh."""
-    start = _resume_step(runs, warn)
+def _take_up(
+    runs: list[Run], engine: Engine, start: int | None, facts: dict[str, Any], warn: Callable[[str], None]
+) -> None:
+    """Load the checkpoints of `start`, drop what came after them, note who goes on; None begins afresh."""
     if start is not None:
         engine.load_states([run.load_checkpoint(start) for run in runs])
     for run in runs:
@@ -183,7 +201,6 @@ def _take_up(runs: list[Run], engine: Engine, facts: dict[str, Any], warn: Calla
         if start is not None and (facts["threads"], facts["device"]) != (begun.get("threads"), begun.get("device")):
             warn(f"run {run.id} began on {begun.get('device')} with {begun.get('threads')} threads and goes on with "
                  f"{facts['threads']} on {facts['device']}: its end is not bit-identical to an undisturbed one")  # fmt: skip
-    return start
 
 
 def _last_step(histories: list[list[dict[str, Any]]], schedule: ScheduleConfig, step: int) -> int:

@@ -1,0 +1,85 @@
+"""Weights that a run takes from another run and keeps.
+
+Source: Furuta et al. 2024, section 6 and their released fine-tuning script: frozen parameters have no gradient, so no weight
+decay either; everything else begins afresh.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from epicycle.errors import ConfigError, RunError
+from epicycle.models.weights import shapes
+from epicycle.runs.directory import checkpoint_name, find_run
+from epicycle.tasks.modular import Task
+from epicycle.training.config import FrozenConfig, RunConfig
+
+PREFIXES = {"embedding": ("embed.", "pos_embed."), "body": ("blocks.",), "unembedding": ("unembed.",)}
+"""Part -> how the names of its parameters begin."""
+
+
+class Taken(NamedTuple):
+    """Parameters taken from a run, and facts about it for the record."""
+
+    weights: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def frozen_names(config: RunConfig, task: Task) -> frozenset[str]:
+    """Names of the parameters that a configuration does not train."""
+    if config.frozen is None:
+        return frozenset()
+    beginnings = tuple(prefix for part in config.frozen.parts for prefix in PREFIXES[part])
+    return frozenset(name for name in _shapes(config, task) if name.startswith(beginnings))
+
+
+def _shapes(config: RunConfig, task: Task) -> dict[str, tuple[int, ...]]:
+    readout = config.model.readout
+    return shapes(config.model, task.vocabulary(readout), task.examples("train", readout).tokens.shape[1])
+
+
+def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
+    """The frozen weights of a configuration, read from their run; None where it takes none.
+
+    Args:
+        config: The run that is about to begin.
+        task: Its task.
+        root: Directory in which the other run lies.
+
+    Raises:
+        RunError: The run is not there, has not ended, or has no such checkpoint.
+        ConfigError: Its weights have other shapes.
+    """
+    frozen = config.frozen
+    if frozen is None or frozen.source == "random":
+        return None
+    run = find_run(Path(root) / frozen.source, root)
+    record = run.record()
+    if record["status"] != "finished":
+        raise RunError(
+            f"got run {run.id} to take weights from, whose training has not ended; expected a finished run. Train it first."
+        )
+    step = _step(frozen, run.checkpoint_steps(), run.id)
+    found, expected = run.weights(step), _shapes(config, task)
+    kept = frozen_names(config, task)
+    for name in sorted(kept):
+        have = tuple(found[name].shape) if name in found else None
+        if have != expected[name]:
+            raise ConfigError(f"got {name} of run {run.id} with shape {have}; expected {expected[name]} for this model. "
+                              "Choose a run of the same modulus, recipe and width.")  # fmt: skip
+    facts = {
+        "id": run.id,
+        "step": step,
+        "sha256": record["checkpoints"][checkpoint_name(step)],
+        "outcome": record["outcome"],
+    }
+    return Taken({name: found[name] for name in kept}, facts)
+
+
+def _step(frozen: FrozenConfig, known: list[int], run_id: str) -> int:
+    if not known or (frozen.step is not None and frozen.step not in known):
+        raise RunError(
+            f"got step {frozen.step} of run {run_id}; checkpoints exist at {', '.join(map(str, known)) or 'none'}. Choose one of these."
+        )
+    return known[-1] if frozen.step is None else frozen.step

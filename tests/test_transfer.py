@@ -1,0 +1,170 @@
+"""Weights taken from another run and kept: what moves, what stays, and what is refused before anything is written."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from epicycle.cli.main import main
+from epicycle.errors import ConfigError, RunError
+from epicycle.models.plain import forward
+from epicycle.tasks.modular import modular_task
+from epicycle.training.config import FrozenConfig, from_dict, to_dict
+from epicycle.training.loop import train_run
+from epicycle.training.transfer import PREFIXES, frozen_names
+
+
+@pytest.fixture
+def source(tiny, tmp_path):
+    return train_run(tiny("a+b"), tmp_path, device="cpu")
+
+
+def _from(config, source, *parts, **more):
+    return dataclasses.replace(config, frozen=FrozenConfig(parts=parts, source=source.id, **more))
+
+
+@pytest.mark.parametrize("parts", [("embedding",), ("body",), ("unembedding",), ("embedding", "body")])
+def test_taken_parts_stay_and_the_others_begin_afresh(tiny, source, tmp_path, parts):
+    run = train_run(_from(tiny("2a-b"), source, *parts), tmp_path, device="cpu")
+    scratch = train_run(tiny("2a-b"), tmp_path, device="cpu")
+    taken, first, last = source.weights(), run.weights(0), run.weights()
+    kept = tuple(prefix for part in parts for prefix in PREFIXES[part])
+    for name, tensor in scratch.weights(0).items():
+        if name.startswith(kept):
+            assert torch.equal(first[name], taken[name])
+            assert torch.equal(last[name], taken[name])  # no gradient, no weight decay
+        else:
+            assert torch.equal(first[name], tensor)
+            assert not torch.equal(last[name], tensor)
+    facts = run.record()["source"]
+    step = source.checkpoint_steps()[-1]
+    assert facts == {"id": source.id, "step": step, "outcome": source.record()["outcome"],
+                     "sha256": source.record()["checkpoints"][f"step-{step:08d}.safetensors"]}  # fmt: skip
+    assert set(parts) <= {*run.id.split("-")}
+
+
+def test_random_embedding_is_this_runs_own(tiny, tmp_path):
+    config = dataclasses.replace(tiny("a*b"), frozen=FrozenConfig(parts=("embedding",)))
+    run, scratch = train_run(config, tmp_path, device="cpu"), train_run(tiny("a*b"), tmp_path, device="cpu")
+    assert torch.equal(run.weights()["embed.W_E"], scratch.weights(0)["embed.W_E"])
+    assert "source" not in run.record()
+    assert run.id != scratch.id
+
+
+def test_losses_are_those_of_a_plain_loop(tiny, source, tmp_path):
+    """Against the plain three-position forward and torch's own AdamW over the parameters that are trained."""
+    config = _from(tiny("a*b", steps=30), source, "body")
+    config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, evaluate_every=1, measure_every=30,
+                                                                      checkpoint_every=30))  # fmt: skip
+    run = train_run(config, tmp_path, device="cpu")
+    task = modular_task(config.task)
+    weights = {name: tensor.clone().requires_grad_() for name, tensor in run.weights(0).items()}
+    trained = [w for name, w in weights.items() if name not in frozen_names(config, task)]
+    assert len(trained) == 2
+    optimiser = torch.optim.AdamW(trained, lr=1e-3, betas=(0.9, 0.98), weight_decay=1.0)
+    examples = task.examples("train")
+    tokens, labels = torch.from_numpy(examples.tokens), torch.from_numpy(examples.labels)
+    losses = []
+    for _ in range(31):
+        logits = forward(weights, tokens).logits[:, -1]
+        loss = torch.nn.functional.cross_entropy(logits.double(), labels)
+        losses.append(float(loss))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    np.testing.assert_allclose([line["train_loss"] for line in run.history()], losses, rtol=1e-4)
+
+
+def test_a_stopped_transfer_goes_on_without_its_source(tiny, source, tmp_path):
+    config = _from(tiny("2a-b"), source, "embedding")
+    whole = train_run(config, tmp_path, device="cpu").weights()
+
+    class Stop(Exception):
+        pass
+
+    def stop(runs, step, *_):
+        if step == 150:
+            raise Stop
+
+    other = tmp_path / "other"
+    with pytest.raises(Stop):
+        train_run(config, other, device="cpu", progress=stop, source_root=tmp_path)
+    resumed = train_run(config, other, device="cpu")  # the source does not lie here; what was taken is in the checkpoint
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in resumed.weights().items())
+    assert resumed.record()["source"]["id"] == source.id
+
+
+def test_configurations_round_trip_and_old_ids_stay(tiny, source):
+    config = _from(tiny("a*b"), source, "embedding", step=200)
+    assert from_dict(to_dict(config)) == config
+    assert "frozen" not in to_dict(tiny("a*b"))  # runs made before this option keep their ids
+
+
+def test_stacked_transfers_equal_single_ones(tiny, source, tmp_path, monkeypatch):
+    from epicycle.training.engine import StackedEngine, make_engine
+    from epicycle.training.transfer import take
+
+    configs = [_from(tiny(text), source, "embedding") for text in ("2a-b", "a*b")]
+    tasks = [modular_task(config.task) for config in configs]
+    taken = [take(config, task, source.path.parent).weights for config, task in zip(configs, tasks, strict=True)]
+    monkeypatch.setattr("epicycle.training.engine.library", lambda precision: None)
+    both = make_engine(configs, tasks, taken=taken)
+    assert isinstance(both, StackedEngine)
+    both.train(20)
+    for i in range(2):
+        alone = make_engine(configs[i : i + 1], tasks[i : i + 1], taken=taken[i : i + 1])
+        alone.train(20)
+        for name, tensor in alone.weights(0).items():
+            torch.testing.assert_close(both.weights(i)[name], tensor, rtol=1e-3, atol=1e-5)
+        assert torch.equal(both.weights(i)["embed.W_E"], source.weights()["embed.W_E"])
+    mixed = [configs[0], tiny("a*b")]
+    with pytest.raises(ConfigError, match="shapes"):
+        make_engine(mixed, [modular_task(config.task) for config in mixed])
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda c: dataclasses.replace(c, task=dataclasses.replace(c.task, modulus=13)), ConfigError),
+        (lambda c: dataclasses.replace(c, model=dataclasses.replace(c.model, width=64)), ConfigError),
+        (lambda c: dataclasses.replace(c, frozen=FrozenConfig(parts=("body",), source="nowhere-12345678")), RunError),
+        (lambda c: dataclasses.replace(c, frozen=dataclasses.replace(c.frozen, step=77)), RunError),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(tiny, source, tmp_path, change, error):
+    config = change(_from(tiny("2a-b"), source, "embedding"))
+    with pytest.raises(error):
+        train_run(config, tmp_path / "new", device="cpu", source_root=tmp_path)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--freeze", "embedding,body,unembedding"], "every part"),
+        (["--freeze", "head"], "head"),
+        (["--freeze", ""], "without --freeze"),
+        (["--from", "SOURCE"], "without --freeze"),
+        (["--from", "nowhere", "--freeze", "body"], "nowhere"),
+    ],
+)
+def test_bad_options_are_one_sentence(tmp_path, source, capsys, options, said):
+    options = [source.id if word == "SOURCE" else word for word in options]
+    if options == ["--freeze", ""]:
+        options += ["--from", source.id]
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert main(["grok", "a*b", "--modulus", "11", "--out", str(tmp_path), *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_command_line_names_the_source_and_repeats_itself(tiny, source, tmp_path, capsys):
+    words = ["grok", "2a+b", "--modulus", "11", "--train-fraction", "0.5", "--max-steps", "100", "--evaluate-every", "50", "--measure-every",
+             "100", "--checkpoint-every", "50", "--hold-evaluations", "0"]  # fmt: skip
+    assert main([*words, "--out", str(tmp_path), "--from", source.id, "--freeze", "embedding", "--threads", "1"]) == 0
+    said = capsys.readouterr()
+    page = next(tmp_path.glob("2a+b*/report.html")).read_text()
+    assert f"--from {source.id} --freeze embedding" in page
+    assert source.id in said.out + said.err
