@@ -69,7 +69,7 @@ def test_losses_are_those_of_a_plain_loop(tiny, source, tmp_path):
     for _ in range(31):
         logits = forward(weights, tokens).logits[:, -1]
         loss = torch.nn.functional.cross_entropy(logits.double(), labels)
-        losses.append(float(loss))
+        losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -90,7 +90,9 @@ def test_a_stopped_transfer_goes_on_without_its_source(tiny, source, tmp_path):
     other = tmp_path / "other"
     with pytest.raises(Stop):
         train_run(config, other, device="cpu", progress=stop, source_root=tmp_path)
-    resumed = train_run(config, other, device="cpu")  # the source does not lie here; what was taken is in the checkpoint
+    resumed = train_run(
+        config, other, device="cpu"
+    )  # the source does not lie here; what was taken is in the checkpoint
     assert all(torch.equal(tensor, whole[name]) for name, tensor in resumed.weights().items())
     assert resumed.record()["source"]["id"] == source.id
 
