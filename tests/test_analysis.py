@@ -13,7 +13,7 @@ from epicycle.analysis.selftest import ORACLES, Check, selftest
 from epicycle.errors import ConfigError, DataError, RunError
 from epicycle.models.oracles import relu_adder
 from epicycle.runs.directory import list_runs
-from epicycle.sweep.pool import grok_all
+from epicycle.sweep.sweep import grok_all
 from epicycle.tasks.modular import TaskConfig, modular_task
 from epicycle.training.config import furuta2024
 

@@ -11,6 +11,7 @@ from epicycle.errors import ConfigError, RunError
 from epicycle.studies import zhou2024
 from epicycle.studies.zhou2024_claims import CLAIMS, ledger
 from epicycle.sweep.jobs import Job, run_jobs
+from epicycle.sweep.pool import LocalPool
 from epicycle.training.language_config import ShapeConfig, StepConfig
 
 
@@ -108,12 +109,12 @@ def _fail(before):
 def test_jobs_follow_their_order_and_fail_with_their_sentence():
     jobs = [Job("b", _double, (1,), ("a",)), Job("a", _double, (5,)), Job("c", _double, (0,), ("a", "b"))]
     seen = []
-    found = run_jobs(jobs, workers=2, progress=seen.append, every_seconds=0.1)
+    found = run_jobs(jobs, LocalPool(2), progress=seen.append, every_seconds=0.1)
     assert found == {"a": 10, "b": 12, "c": 22}
     assert seen[-1].finished == 3
     assert seen[-1].seconds_left == 0
     with pytest.raises(RunError, match="Mend it"):
-        run_jobs([Job("x", _fail), Job("y", _double, (1,), ("x",))], workers=1)
+        run_jobs([Job("x", _fail), Job("y", _double, (1,), ("x",))], LocalPool(1))
 
 
 def test_presets_are_what_their_names_say():

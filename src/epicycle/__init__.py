@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from epicycle.runs.directory import list_runs as list_runs
     from epicycle.runs.directory import open_run as open_run
     from epicycle.studies.zhou2024 import reproduce as reproduce
-    from epicycle.sweep.pool import grok_all as grok_all
+    from epicycle.sweep.sweep import grok_all as grok_all
     from epicycle.tasks.modular import TaskConfig as TaskConfig
     from epicycle.tasks.modular import modular_task as modular_task
     from epicycle.tasks.number_space import NumberSpace as NumberSpace
@@ -91,7 +91,7 @@ _WHERE = {
     "furuta2024": "epicycle.training.config",
     "gini": "epicycle.fourier.measures",
     "grok": "epicycle.analysis.grok",
-    "grok_all": "epicycle.sweep.pool",
+    "grok_all": "epicycle.sweep.sweep",
     "grok_page": "epicycle.report.grok",
     "language_model": "epicycle.models.language",
     "list_runs": "epicycle.runs.directory",

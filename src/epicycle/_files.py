@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from epicycle.errors import RunError
+from epicycle.errors import DiskError
 
 
 @contextlib.contextmanager
@@ -20,7 +20,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; on leaving it is synced and renamed, on any error it is removed.
 
     Raises:
-        RunError: The disk is full or the place cannot be written to.
+        DiskError: The disk is full or the place cannot be written to.
     """
     scratch = None
     try:
@@ -38,14 +38,14 @@ def atomic(path: Path) -> Iterator[Path]:
             scratch.unlink(missing_ok=True)
 
 
-def cannot_write(path: Path, error: OSError) -> RunError:
+def cannot_write(path: Path, error: OSError) -> DiskError:
     """The sentence for a failed write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RunError(
+        return DiskError(
             f"got no space left on the disk while writing {path}; what was finished before is kept. "
             "Free some space and run the same command again."
         )
-    return RunError(f"got '{error.strerror}' while writing {path}; expected a place that can be written to. "
+    return DiskError(f"got '{error.strerror}' while writing {path}; expected a place that can be written to. "
                     "Choose another with --out.")  # fmt: skip
 
 

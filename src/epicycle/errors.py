@@ -25,3 +25,7 @@ class DataError(EpicycleError, ValueError):
 
 class RunError(EpicycleError, RuntimeError):
     """A run directory is missing, belongs to another configuration, or is damaged."""
+
+
+class DiskError(RunError):
+    """A file cannot be written: the disk is full, or the place is read-only."""

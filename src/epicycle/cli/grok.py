@@ -115,7 +115,7 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
     from epicycle.cli.progress import TrainingProgress
     from epicycle.report.grok import grok_page
     from epicycle.runs.directory import run_id
-    from epicycle.sweep.pool import grok_all
+    from epicycle.sweep.sweep import grok_all
     from epicycle.tasks.modular import modular_task
     from epicycle.training.build import slow_reason
     from epicycle.training.config import to_dict

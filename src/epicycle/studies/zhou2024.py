@@ -15,6 +15,7 @@ from epicycle.models.language import language_model, start_digest
 from epicycle.runs.directory import Run, create_run, open_run
 from epicycle.runs.provenance import provenance
 from epicycle.sweep.jobs import Job, JobProgress, run_jobs
+from epicycle.sweep.pool import LocalPool
 from epicycle.tasks.number_text import NumberTextConfig
 from epicycle.tasks.prompts import PromptConfig, prompt_task
 from epicycle.training.finetune import finetune
@@ -213,7 +214,7 @@ def reproduce(
         Path(root), f"zhou2024-{name}", values, given or values, provenance(workers=workers, device=device)
     )
     with run.lock():
-        made = run_jobs(jobs_of(chosen, str(root), device), workers=workers, progress=progress)
+        made = run_jobs(jobs_of(chosen, str(root), device), LocalPool(workers), progress=progress)
         run.update(status="finished", outcome="reproduced", made={job: Path(path).name for job, path in made.items()})
     return read_study(run)
 

@@ -1,16 +1,17 @@
-"""Jobs that depend on each other, on one machine: a process per worker, one torch thread each.
+"""Jobs that depend on each other, done on some engine: a pool of processes, a cluster, one GPU.
 
-A job leaves what it makes in run directories and returns little; so a killed driver loses nothing, and running again only
-does what is missing.
+A job leaves what it makes in run directories and returns little; so a killed worker or driver loses nothing, and running
+again does only what is missing. An engine only does jobs; order, loss of workers and errors are dealt with here.
 """
 
-import concurrent.futures
-import multiprocessing
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from epicycle.errors import EpicycleError
+from epicycle.errors import EpicycleError, RunError
+
+MAX_ATTEMPTS = 3
+"""Times that a job may lose its worker before the sweep gives up on it."""
 
 
 class Job(NamedTuple):
@@ -25,6 +26,32 @@ class Job(NamedTuple):
     arguments: tuple[Any, ...] = ()
     after: tuple[str, ...] = ()
     cost: float = 1.0
+
+
+class Lost(NamedTuple):
+    """What an engine says of a job whose worker went away, through no fault of the job."""
+
+    reason: str
+
+
+class Engine(Protocol):
+    """Does jobs. `finished` gives each one back with its result, with an exception, or `Lost`."""
+
+    def free(self) -> int:
+        """How many more jobs it takes now."""
+        ...
+
+    def begin(self, job: Job, before: dict[str, Any]) -> None:
+        """Begin a job; `before` holds the results it asked for."""
+        ...
+
+    def finished(self, seconds: float) -> list[tuple[Job, Any]]:
+        """Jobs that ended, waiting for one at most this long."""
+        ...
+
+    def close(self, *, now: bool = False) -> None:
+        """Let go of all workers; `now` stops what is running."""
+        ...
 
 
 class JobProgress(NamedTuple):
@@ -45,52 +72,74 @@ class JobProgress(NamedTuple):
 
 def run_jobs(
     jobs: Sequence[Job],
+    engine: Engine,
     *,
-    workers: int = 2,
     progress: Callable[[JobProgress], None] = lambda now: None,
+    warn: Callable[[str], None] = lambda text: None,
     every_seconds: float = 1.0,
 ) -> dict[str, Any]:
-    """Do every job once those it comes after are done, earlier ones of the list first.
+    """Do every job once those it comes after are done, earlier ones of the list first; the engine is closed at the end.
+
+    A job that fails does not stop the others, only those that come after it. A job that loses its worker is begun again.
 
     Args:
         jobs: Each named once; `after` names others.
-        workers: Processes.
+        engine: Where they are done.
         progress: Called about every `every_seconds`.
+        warn: Called with a sentence when a worker was lost.
         every_seconds: Seconds between calls.
 
     Returns:
         Name -> what the job returned.
 
     Raises:
-        EpicycleError: The first error of a job; no other is begun.
+        EpicycleError: Some jobs failed; the error of the first, and how many, once all others have ended.
     """
-    context = multiprocessing.get_context("spawn")
-    waiting = list(jobs)
+    waiting, running = list(jobs), {}
     results: dict[str, Any] = {}
-    running: dict[concurrent.futures.Future[Any], Job] = {}
+    failed: dict[str, EpicycleError] = {}
+    attempts: dict[str, int] = {}
     total, began = sum(job.cost for job in jobs), time.perf_counter()
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-        try:
-            while waiting or running:
-                for job in [job for job in waiting if all(name in results for name in job.after)][
-                    : workers - len(running)
-                ]:
-                    waiting.remove(job)
-                    running[pool.submit(job.work, {name: results[name] for name in job.after}, *job.arguments)] = job
-                done, _ = concurrent.futures.wait(
-                    running, timeout=every_seconds, return_when=concurrent.futures.FIRST_COMPLETED
-                )
-                for future in done:
-                    results[running.pop(future).name] = future.result()
-                spent = sum(job.cost for job in jobs if job.name in results)
-                names = tuple(job.name for job in running.values())
-                progress(JobProgress(names, len(results), len(jobs), spent, total, time.perf_counter() - began))
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():  # their runs go on from the last checkpoint next time
-                worker.terminate()
-            raise
-        except EpicycleError:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    try:
+        while waiting or running:
+            waiting = [job for job in waiting if not any(name in failed for name in job.after)]
+            ready = [job for job in waiting if all(name in results for name in job.after)]
+            for job in ready[: engine.free()]:
+                waiting.remove(job)
+                running[job.name] = job
+                engine.begin(job, {name: results[name] for name in job.after})
+            for job, outcome in engine.finished(every_seconds):
+                del running[job.name]
+                if isinstance(outcome, Lost):
+                    attempts[job.name] = attempts.get(job.name, 0) + 1
+                    if attempts[job.name] >= MAX_ATTEMPTS:
+                        failed[job.name] = RunError(f"got a worker lost {MAX_ATTEMPTS} times in a row while doing {job.name} ({outcome.reason}); "
+                                                    "expected it to live. Look for too little memory, or use fewer workers.")  # fmt: skip
+                    else:
+                        warn(f"{job.name}: {outcome.reason}; beginning it again, from its last checkpoint")
+                        waiting.insert(0, job)
+                elif isinstance(outcome, EpicycleError):
+                    failed[job.name] = outcome
+                    warn(f"{job.name} failed: {outcome}")
+                elif isinstance(outcome, BaseException):
+                    raise outcome
+                else:
+                    results[job.name] = outcome
+            spent = sum(job.cost for job in jobs if job.name in results)
+            progress(JobProgress(tuple(running), len(results), len(jobs), spent, total, time.perf_counter() - began))
+    except BaseException:
+        engine.close(now=True)
+        raise
+    engine.close()
+    if failed:
+        raise _several(failed, len(jobs) - len(results), len(jobs))
     return results
+
+
+def _several(failed: dict[str, EpicycleError], missing: int, jobs: int) -> EpicycleError:
+    """The first failure, with how many jobs are missing because of it and the others."""
+    name, first = next(iter(failed.items()))
+    if jobs == 1:
+        return first
+    return type(first)(f"{missing} of {jobs} jobs could not be done; the first, {name}: {first} The others are finished; run the same command "
+                       "again to do what is missing.")  # fmt: skip

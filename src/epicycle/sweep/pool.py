@@ -1,85 +1,85 @@
-"""Many runs on one machine: a process per worker, one torch thread each.
+"""Jobs on this machine: a process per worker, one torch thread each."""
 
-A worker takes a configuration and leaves a finished run directory; nothing else passes between processes. Progress is
-read from the run directories, so a killed driver loses nothing and running again does only what is missing.
-"""
+import concurrent.futures
+import multiprocessing
+import os
+import threading
+import time
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, final
 
-import json
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
-
-from epicycle.analysis.grok import Grok, analyse_run, grok
-from epicycle.runs.directory import open_run, run_id
-from epicycle.sweep.jobs import Job, JobProgress, run_jobs
-from epicycle.training.config import RunConfig, to_dict
+from epicycle.sweep.jobs import Job, Lost
 
 
-def _to_stderr(text: str) -> None:
-    """A worker's warning, such as a damaged checkpoint that was passed over, reaches the user's terminal."""
-    sys.stderr.write(text + "\n")
-
-
-def _work(
-    before: dict[str, str], config: RunConfig, root: str, given: dict[str, Any] | None, source_root: str | None
-) -> str:
-    [found] = grok(config, root, device="cpu", threads=1, warn=_to_stderr, given=given, source_root=source_root)
-    return str(found.run.path)
-
-
-def _last_line(path: Path) -> dict[str, Any] | None:
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - 65536))
-            lines = file.read().splitlines()
-        return json.loads(lines[-1])
-    except (OSError, IndexError, json.JSONDecodeError):
-        return None
-
-
-def grok_all(
-    configs: Sequence[RunConfig],
-    root: Path | str = "runs",
-    *,
-    workers: int = 2,
-    progress: Callable[..., None] | None = None,
-    given: dict[str, Any] | None = None,
-    every_seconds: float = 1.0,
-    source_root: Path | str | None = None,
-) -> list[Grok]:
-    """Train and analyse every configuration, `workers` at a time; finished ones are read back.
+@final
+class LocalPool:
+    """Worker processes, each in a pool of its own, so that one that is killed takes no other with it.
 
     Args:
-        configs: Any runs.
-        root: Directory of all runs.
         workers: Processes; more than the number of cores does not pay.
-        progress: Called about every `every_seconds` with (ids, step, max_steps, newest history lines, steps per second).
-        given: What the user typed.
-        every_seconds: Seconds between looks at the run directories.
-        source_root: Directory of the runs that frozen weights come from; `root` if not given.
-
-    Raises:
-        EpicycleError: The first error of a worker, after the other running ones have ended.
     """
-    root = Path(root)
-    paths = [root / run_id(config.name, to_dict(config)) for config in configs]
-    jobs = [
-        Job(str(i), _work, (config, str(root), given, None if source_root is None else str(source_root)))
-        for i, config in enumerate(configs)
-    ]
-    seen_before: int | None = None
 
-    def look(now: JobProgress) -> None:
-        nonlocal seen_before
-        lines = [_last_line(path / "history.jsonl") for path in paths]
-        total = sum(line["step"] for line in lines if line)
-        seen_before = total if seen_before is None else seen_before
-        if progress is not None:
-            known = [line for line in lines if line]
-            progress([path.name for path in paths], min((line["step"] for line in known), default=0),
-                     configs[0].schedule.max_steps, known, (total - seen_before) / now.seconds)  # fmt: skip
+    def __init__(self, workers: int = 2):
+        self._idle: list[concurrent.futures.ProcessPoolExecutor] = []
+        self._spare = workers
+        self._running: dict[concurrent.futures.Future[Any], tuple[Job, concurrent.futures.ProcessPoolExecutor]] = {}
 
-    made = run_jobs(jobs, workers=min(workers, len(configs)), progress=look, every_seconds=every_seconds)
-    return [analyse_run(open_run(made[job.name])) for job in jobs]
+    def free(self) -> int:
+        """How many more jobs it takes now."""
+        return len(self._idle) + self._spare
+
+    def begin(self, job: Job, before: dict[str, Any]) -> None:
+        """Begin a job in a free worker."""
+        worker = self._idle.pop() if self._idle else self._hire()
+        try:
+            future = worker.submit(job.work, before, *job.arguments)
+        except BrokenProcessPool:  # it was killed while it had nothing to do
+            self._spare += 1
+            worker = self._hire()
+            future = worker.submit(job.work, before, *job.arguments)
+        self._running[future] = (job, worker)
+
+    def _hire(self) -> concurrent.futures.ProcessPoolExecutor:
+        self._spare -= 1
+        return concurrent.futures.ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), _end_with, (os.getpid(),)
+        )
+
+    def finished(self, seconds: float) -> list[tuple[Job, Any]]:
+        """Jobs that ended, waiting for one at most this long."""
+        done, _ = concurrent.futures.wait(
+            self._running, timeout=seconds, return_when=concurrent.futures.FIRST_COMPLETED
+        )
+        found: list[tuple[Job, Any]] = []
+        for future in done:
+            job, worker = self._running.pop(future)
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                worker.shutdown(wait=False)
+                self._spare += 1
+                found.append((job, Lost("its worker process was killed")))
+            else:
+                self._idle.append(worker)
+                found.append((job, future.result() if error is None else error))
+        return found
+
+    def close(self, *, now: bool = False) -> None:
+        """End all workers; `now` stops what is running: its run goes on from the last checkpoint next time."""
+        for worker in [*self._idle, *(worker for _, worker in self._running.values())]:
+            processes = (
+                list((worker._processes or {}).values()) if now else []
+            )  # the pool has no public way to stop a job
+            worker.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+
+
+def _end_with(driver: int) -> None:
+    """Make this worker end when its driver does, so that a killed driver leaves no run locked."""
+
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

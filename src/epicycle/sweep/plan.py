@@ -1,0 +1,100 @@
+"""A sweep before it runs: which runs, in which order, what is there already, what the rest will cost."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from epicycle.errors import ConfigError, EpicycleError
+from epicycle.runs.directory import open_run, run_id
+from epicycle.tasks.modular import modular_task
+from epicycle.training.config import RunConfig, to_dict
+from epicycle.training.engine import make_engine
+
+TRIAL_STEPS = 15
+
+
+class Planned(NamedTuple):
+    """One run of a sweep. `steps` are those still to do at most; `after` is the run that frozen weights come from."""
+
+    config: RunConfig
+    id: str
+    status: Literal["finished", "begun", "missing"]
+    steps: int
+    pairs: int
+    after: str | None
+
+
+class Cost(NamedTuple):
+    """Runs to do, updates at most, and core-seconds at most, from a trial of a few steps on this machine."""
+
+    runs: int
+    steps: int
+    core_seconds: float
+
+
+def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str | None = None) -> tuple[Planned, ...]:
+    """Runs in an order in which sources come first.
+
+    Args:
+        configs: The sweep, each run once.
+        root: Directory of all runs.
+        source_root: Directory of the runs that frozen weights come from; `root` if not given.
+
+    Raises:
+        ConfigError: Two configurations are the same run, one takes weights from a run that is neither in the sweep nor on
+            disk, or there is none.
+        EpicycleError: A formula or split is refused.
+    """
+    if not configs:
+        raise ConfigError("got a sweep without runs; expected at least one. Name a formula.")
+    root = Path(root)
+    sources = root if source_root is None else Path(source_root)
+    found: dict[str, Planned] = {}
+    for config in configs:
+        own = run_id(config.name, to_dict(config))
+        if own in found:
+            raise ConfigError(
+                f"got run {own} twice in one sweep; expected every configuration once. Leave one out, or change its seed."
+            )
+        status, done = _status(root / own)
+        task = modular_task(config.task)
+        after = None if config.frozen is None or config.frozen.source == "random" else config.frozen.source
+        steps = 0 if status == "finished" else max(config.schedule.max_steps - done, 0)
+        found[own] = Planned(config, own, status, steps, task.num_examples("train"), after)
+    for each in found.values():
+        if each.after is not None and each.after not in found and not (sources / each.after / "run.json").is_file():
+            raise ConfigError(f"got a run that takes weights from {each.after}, which is neither in the sweep nor in {sources}; expected one of both. "
+                              "Add it, or train it first.")  # fmt: skip
+    first = [each for each in found.values() if each.after not in found]
+    return tuple(first + [each for each in found.values() if each.after in found])
+
+
+def _status(path: Path) -> tuple[Literal["finished", "begun", "missing"], int]:
+    if not (path / "run.json").is_file():
+        return "missing", 0
+    try:
+        run = open_run(path)
+        if run.record()["status"] == "finished":
+            return "finished", run.record()["steps"]["trained"]
+        return "begun", max(run.checkpoint_steps(), default=0)
+    except EpicycleError:  # training will say what is wrong with it
+        return "begun", 0
+
+
+def cost(planned: Sequence[Planned]) -> Cost:
+    """What the rest of a sweep costs at most on one core of this machine: runs that grok stop earlier.
+
+    One run is tried for a few steps; the others are scaled by their training pairs.
+    """
+    rest = [each for each in planned if each.status != "finished"]
+    if not rest:
+        return Cost(0, 0, 0.0)
+    config = dataclasses.replace(rest[0].config, frozen=None)  # the same work, without a source to read
+    engine = make_engine([config], [modular_task(config.task)], "cpu", 1)
+    engine.train(2)
+    began = time.perf_counter()
+    engine.train(TRIAL_STEPS)
+    per_pair = (time.perf_counter() - began) / TRIAL_STEPS / rest[0].pairs
+    return Cost(len(rest), sum(each.steps for each in rest), sum(per_pair * each.pairs * each.steps for each in rest))

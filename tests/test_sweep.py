@@ -1,0 +1,163 @@
+"""Sweeps: what is planned, what survives a killed worker or driver, and what running again does."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from epicycle.errors import ConfigError, DiskError, RunError
+from epicycle.runs.directory import list_runs, open_run, run_id
+from epicycle.sweep.jobs import Job, run_jobs
+from epicycle.sweep.plan import cost, plan
+from epicycle.sweep.pool import LocalPool
+from epicycle.sweep.sweep import sweep
+from epicycle.training.config import FrozenConfig, to_dict
+
+
+def _id(config):
+    return run_id(config.name, to_dict(config))
+
+
+def _curves(root):
+    """What every run under a directory saw, without wall times."""
+    return {
+        run.id: [(line["step"], line["train_loss"], line["test_accuracy"]) for line in run.history()]
+        for run in list_runs(root)
+    }
+
+
+def test_plan_puts_sources_first_and_knows_what_is_there(tiny, tmp_path):
+    source, other = tiny("a+b", steps=100), tiny("a*b", steps=100)
+    after = dataclasses.replace(tiny("2a+b", steps=100), frozen=FrozenConfig(parts=("body",), source=_id(source)))
+    planned = plan([after, source, other], tmp_path)
+    assert [each.id for each in planned] == [_id(source), _id(other), _id(after)]
+    assert [each.after for each in planned] == [None, None, _id(source)]
+    assert {each.status for each in planned} == {"missing"}
+    rest = cost(planned)
+    assert (rest.runs, rest.steps) == (3, 300)
+    assert 0 < rest.core_seconds < 60
+    paths = sweep([after, source, other], tmp_path, LocalPool(2), every_seconds=0.1)
+    assert [path.name for path in paths] == [_id(after), _id(source), _id(other)]
+    assert open_run(paths[0]).record()["source"]["id"] == _id(source)
+    again = plan([after, source, other], tmp_path)
+    assert {each.status for each in again} == {"finished"}
+    assert cost(again) == (0, 0, 0.0)
+
+
+def test_plan_refuses_what_collides_or_has_no_source(tiny, tmp_path):
+    with pytest.raises(ConfigError, match="twice"):
+        plan([tiny("a*b"), tiny("a * b")], tmp_path)
+    with pytest.raises(ConfigError, match="neither"):
+        plan([dataclasses.replace(tiny(), frozen=FrozenConfig(parts=("body",), source="nowhere-00000000"))], tmp_path)
+    with pytest.raises(ConfigError, match="without runs"):
+        plan([], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def _once_killed(before, marker):
+    """Dies the first time, as if the system had killed it."""
+    path = Path(marker)
+    if not path.exists():
+        path.write_text("")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "lived"
+
+
+def _always_killed(before):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _value(before, value):
+    return value
+
+
+def _full(before):
+    raise DiskError("got no space left on the disk.")
+
+
+def test_a_killed_worker_loses_nothing(tmp_path):
+    warned = []
+    jobs = [Job("a", _once_killed, (str(tmp_path / "marker"),)), Job("b", _value, (1,)), Job("c", _value, (2,), ("a",))]
+    assert run_jobs(jobs, LocalPool(2), warn=warned.append, every_seconds=0.1) == {"a": "lived", "b": 1, "c": 2}
+    assert len(warned) == 1 and "killed" in warned[0]
+    with pytest.raises(RunError, match="3 times"):
+        run_jobs([Job("x", _always_killed)], LocalPool(1), every_seconds=0.1)
+
+
+def test_a_failed_job_stops_only_what_comes_after_it():
+    done = []
+
+    class Recording:
+        """An engine in this process."""
+
+        def __init__(self):
+            self.jobs = []
+
+        def free(self):
+            return 1 - len(self.jobs)
+
+        def begin(self, job, before):
+            self.jobs.append((job, before))
+
+        def finished(self, seconds):
+            job, before = self.jobs.pop()
+            try:
+                result = job.work(before, *job.arguments)
+            except Exception as error:
+                return [(job, error)]
+            done.append(job.name)
+            return [(job, result)]
+
+        def close(self, *, now=False):
+            done.append("closed")
+
+    jobs = [Job("full", _full), Job("after", _value, (1,), ("full",)), Job("other", _value, (2,))]
+    with pytest.raises(DiskError, match="2 of 3 jobs could not be done; the first, full"):
+        run_jobs(jobs, Recording())
+    assert done == ["other", "closed"]
+
+
+SCRIPT = """
+import dataclasses, json, sys
+from pathlib import Path
+from epicycle.sweep.pool import LocalPool
+from epicycle.sweep.sweep import sweep
+from epicycle.training.config import from_dict
+if __name__ == "__main__":
+    configs = [from_dict(values) for values in json.loads(Path(sys.argv[1]).read_text())]
+    sweep(configs, sys.argv[2], LocalPool(2), every_seconds=0.1)
+"""
+
+
+def _configs(tiny, count=6, steps=2000):
+    return [tiny(text, steps=steps, seed=seed) for text in ("a+b", "a*b") for seed in range(count // 2)]
+
+
+def test_a_killed_driver_loses_nothing_and_does_nothing_twice(tiny, tmp_path):
+    configs = _configs(tiny)
+    undisturbed = tmp_path / "undisturbed"
+    sweep(configs, undisturbed, LocalPool(2), every_seconds=0.1)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "configs.json").write_text(json.dumps([to_dict(config) for config in configs]))
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "configs.json"), str(tmp_path / "killed")]
+    driver = subprocess.Popen(command)
+    finished = lambda: [run for run in list_runs(tmp_path / "killed") if run.record()["status"] == "finished"]  # noqa: E731
+    deadline = time.monotonic() + 120
+    while not 2 <= len(finished()) < 6:
+        assert time.monotonic() < deadline and driver.poll() is None
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    before = {run.id: (run.path / "history.jsonl").stat().st_mtime_ns for run in finished()}
+    time.sleep(1.5)  # workers see that their driver is gone and end
+    paths = sweep(configs, tmp_path / "killed", LocalPool(2), every_seconds=0.1)
+    assert len(set(paths)) == 6
+    assert _curves(tmp_path / "killed") == _curves(undisturbed)
+    for name, stamp in before.items():
+        assert (tmp_path / "killed" / name / "history.jsonl").stat().st_mtime_ns == stamp  # not touched again
