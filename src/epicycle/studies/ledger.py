@@ -38,6 +38,8 @@ class Claim(NamedTuple):
     rule: str
     needs: str
     measure: Callable[[Any], Sequence[Reading]] | None
+    conditions: tuple[Any, ...] = ()
+    """What has to be run for it, where the study is made of separate conditions."""
 
 
 class Entry(NamedTuple):

@@ -170,6 +170,18 @@ class Task:
         counts = [np.bincount(y[self.test][ok[self.test]]) for y, ok in zip(self.labels, self.defined, strict=True)]
         return float(np.mean([count.max() / count.sum() for count in counts]))
 
+    def baseline_accuracy(self) -> float:
+        """Share of the test questions that memory, order and the commonest answer give: the most that needs no rule.
+
+        For a symmetric formula a question whose swap was trained on is answered from memory; all others get the commonest
+        answer. Best accuracies of runs that did not grok are to be held against this.
+        """
+        guess = self.guessing_accuracy()
+        if not all(self.is_symmetric(i) for i in range(self.num_tasks)):
+            return guess
+        leaked = self.swap_leakage()
+        return leaked + (1 - leaked) * guess
+
     def is_symmetric(self, index: int = 0) -> bool:
         """True if f(a, b) = f(b, a) for every pair of one formula."""
         n = self.config.num_numbers

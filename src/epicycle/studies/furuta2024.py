@@ -1,0 +1,194 @@
+"""Furuta et al. 2024: the runs that its claims need, in presets, and what became of them.
+
+A condition is a run but for its seed. Every claim names its conditions (`furuta2024_claims`); a preset trains those of the
+claims it is asked for, each with the same seeds for split and weights, and nothing else.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from epicycle.analysis.grok import Grok, analyse_run
+from epicycle.errors import ConfigError
+from epicycle.runs.directory import Run, create_run, open_run, run_id
+from epicycle.runs.provenance import provenance
+from epicycle.sweep.jobs import Engine, JobProgress
+from epicycle.sweep.sweep import sweep
+from epicycle.tasks.modular import TaskConfig
+from epicycle.training.config import FrozenConfig, RunConfig, ScheduleConfig, furuta2024, to_dict
+
+PUBLISHED_STEPS = 300_000
+"""Steps after which the paper calls a run not grokked."""
+
+
+class Condition(NamedTuple):
+    """A run but for its seed. `parts` are frozen: random ones, or those of the run of `source` (a formula at r = 0.3)."""
+
+    formulas: tuple[str, ...]
+    fraction: float = 0.3
+    parts: tuple[str, ...] = ()
+    source: str | None = None
+
+    @property
+    def label(self) -> str:
+        """How tables name it."""
+        kept = f", {'+'.join(self.parts)} of {self.source or 'chance'}" if self.parts else ""
+        return f"{' and '.join(self.formulas)}, r = {self.fraction:g}{kept}"
+
+
+def scratch(formula: str, fraction: float = 0.3) -> Condition:
+    """From scratch, everything trained."""
+    return Condition((formula,), fraction)
+
+
+def transfer(source: str, target: str, part: str, fraction: float = 0.3) -> Condition:
+    """PG-E (part embedding) or PG-T (part body)."""
+    return Condition((target,), fraction, (part,), source)
+
+
+class Preset(NamedTuple):
+    """How much is run. `max_steps` bounds every run; `claims` are those graded unless others are asked for (empty: all)."""
+
+    name: str
+    seeds: tuple[int, ...]
+    max_steps: int
+    hold_evaluations: int
+    claims: tuple[str, ...]
+
+
+PRESETS: dict[str, Preset] = {
+    "quick": Preset("quick", (0, 1, 2), 8_000, 10, ("C1a", "C1c", "C2b", "C5a", "C11a", "C11c", "C12a", "C12c", "C14a", "C18a", "C19", "C20", "C21a",
+                                                   "C29a", "C34a", "C35", "C36")),
+    "laptop": Preset("laptop", (0, 1, 2), 100_000, 20, ()),
+    "full": Preset("full", (0, 1, 2), PUBLISHED_STEPS, 20, ()),
+}  # fmt: skip
+"""quick: minutes on two cores. laptop: overnight, bounded at the released code's 100,000 steps. full: the paper's 300,000."""
+
+
+def preset(name: str) -> Preset:
+    """A preset by name.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"got preset {name!r}; expected {', '.join(PRESETS)}. Choose one.")
+    return PRESETS[name]
+
+
+def config(condition: Condition, seed: int, chosen: Preset) -> RunConfig:
+    """The run of a condition and seed; the seed is that of the split and of the weights, as in the released code's --seed."""
+    task = TaskConfig(formulas=condition.formulas, train_fraction=condition.fraction, split_seed=seed)
+    made = furuta2024(task, ScheduleConfig(max_steps=chosen.max_steps, hold_evaluations=chosen.hold_evaluations), seed)
+    if not condition.parts:
+        return made
+    source = "random"
+    if condition.source is not None:
+        origin = config(scratch(condition.source), seed, chosen)
+        source = run_id(origin.name, to_dict(origin))
+    return dataclasses.replace(made, frozen=FrozenConfig(parts=condition.parts, source=source))
+
+
+def closure(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
+    """The conditions with the sources that they take weights from, each once, sources first."""
+    sources = [scratch(c.source) for c in conditions if c.source is not None]
+    return tuple(dict.fromkeys([*sources, *conditions]))
+
+
+class Study:
+    """The runs of a preset on disk, by condition and seed; opened when they are asked for.
+
+    Args:
+        run: The study's own directory.
+        chosen: The preset.
+        conditions: What was run.
+    """
+
+    def __init__(self, run: Run, chosen: Preset, conditions: tuple[Condition, ...]):
+        self.run, self.preset, self.conditions = run, chosen, conditions
+        self._root = run.path.parent
+        self.finished = functools.cache(self._finished)
+        self.history = functools.cache(self._history)
+        self.grok = functools.cache(self._grok)
+
+    def _finished(self, condition: Condition, seed: int) -> Run | None:
+        """The finished run, or None where it is missing."""
+        values = config(condition, seed, self.preset)
+        path = self._root / run_id(values.name, to_dict(values))
+        if not (path / "run.json").is_file():
+            return None
+        run = open_run(path)
+        return run if run.record()["status"] == "finished" else None
+
+    def _history(self, condition: Condition, seed: int) -> list[dict[str, Any]]:
+        run = self.finished(condition, seed)
+        return [] if run is None else run.history()
+
+    def _grok(self, condition: Condition, seed: int) -> Grok | None:
+        run = self.finished(condition, seed)
+        return None if run is None else analyse_run(run)
+
+
+def reproduce(
+    name: str,
+    conditions: Sequence[Condition],
+    root: Path | str = "runs",
+    engine: Engine | None = None,
+    *,
+    seeds: Sequence[int] | None = None,
+    max_steps: int | None = None,
+    progress: Callable[[JobProgress], None] = lambda now: None,
+    warn: Callable[[str], None] = lambda text: None,
+    given: dict[str, Any] | None = None,
+) -> Study:
+    """Train what is missing of some conditions, and read everything back.
+
+    Args:
+        name: quick, laptop or full.
+        conditions: From the claims that are to be graded.
+        root: Directory of all runs.
+        engine: Where they are trained; two processes on this machine if not given.
+        seeds: Seeds instead of the preset's.
+        max_steps: Bound instead of the preset's.
+        progress: Called about every second.
+        warn: Called with a sentence when a worker was lost.
+        given: What the user typed.
+    """
+    chosen = study_preset(name, seeds, max_steps)
+    wanted = closure(conditions)
+    run = _study_run(chosen, wanted, root, given)
+    with run.lock():
+        configs = [config(condition, seed, chosen) for condition in wanted for seed in chosen.seeds]
+        if configs:
+            sweep(configs, root, engine, progress=progress, warn=warn, given=given)
+        run.update(status="finished", outcome="reproduced")
+    return Study(run, chosen, wanted)
+
+
+def study_preset(name: str, seeds: Sequence[int] | None = None, max_steps: int | None = None) -> Preset:
+    """A preset with other seeds or another bound."""
+    chosen = preset(name)
+    return chosen._replace(seeds=tuple(seeds) if seeds else chosen.seeds, max_steps=max_steps or chosen.max_steps)
+
+
+def _study_run(chosen: Preset, wanted: tuple[Condition, ...], root: Path | str, given: dict[str, Any] | None) -> Run:
+    values = {
+        "kind": "study", "paper": "furuta2024", "preset": chosen.name, "seeds": list(chosen.seeds), "max_steps": chosen.max_steps,
+        "hold_evaluations": chosen.hold_evaluations,
+        "conditions": [{"formulas": list(c.formulas), "fraction": c.fraction, "parts": list(c.parts), "source": c.source} for c in wanted],
+    }  # fmt: skip
+    return create_run(Path(root), f"furuta2024-{chosen.name}", values, given or values, provenance())
+
+
+def read_study(run: Run) -> Study:
+    """The study that a directory holds."""
+    values = run.record()["config"]["resolved"]
+    chosen = preset(values["preset"])._replace(
+        seeds=tuple(values["seeds"]), max_steps=values["max_steps"], hold_evaluations=values["hold_evaluations"]
+    )
+    conditions = tuple(
+        Condition(tuple(c["formulas"]), c["fraction"], tuple(c["parts"]), c["source"]) for c in values["conditions"]
+    )
+    return Study(run, chosen, conditions)

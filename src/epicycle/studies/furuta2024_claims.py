@@ -1,0 +1,198 @@
+"""The claims of Furuta et al. 2024 as data: statement, source, what has to be run, measure, control, rule, published value.
+
+To add a claim: one entry in CLAIMS, with a measure from `furuta2024_measures` or a new one there.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+from epicycle.studies.furuta2024 import Condition, Study, scratch, transfer
+from epicycle.studies.furuta2024_measures import (
+    MINUS,
+    PLUS,
+    TIMES,
+    Measure,
+    always_dense,
+    bias,
+    does_not,
+    earlier_fall,
+    faster,
+    groks,
+    inflections,
+    labels_do_not_tell,
+    mixture,
+    moves,
+    order,
+    parity,
+    restricted,
+    several,
+    thresholds,
+    uses_sine,
+)
+from epicycle.studies.ledger import Claim, Entry, Reading, grade
+from epicycle.tasks.operations import OPERATIONS
+
+LINEAR = tuple(OPERATIONS["linear"].values())
+
+
+def _claim(name: str, statement: str, source: str, published: str, measured: str, control: str, rule: str, measure: Measure,
+           *conditions: Condition) -> Claim:  # fmt: skip
+    def every_seed(study: Study) -> list[Reading]:
+        return [measure(study, seed) for seed in study.preset.seeds]
+
+    return Claim(
+        name, statement, source, published, measured, control, rule, "more seeds, or more steps", every_seed, conditions
+    )
+
+
+def _groks(name: str, statement: str, source: str, *conditions: Condition) -> Claim:
+    return _claim(name, statement, source, "groks in 3 of 3 seeds", "lowest best test accuracy", "best without a rule", "0.99 in every condition, within 300,000 steps",
+                  partial(groks, conditions), *conditions)  # fmt: skip
+
+
+def _fails(name: str, statement: str, source: str, published: str, *conditions: Condition) -> Claim:
+    return _claim(name, statement, source, published, "highest best test accuracy", "best without a rule", "below 0.99 for 300,000 steps",
+                  partial(does_not, conditions), *conditions)  # fmt: skip
+
+
+def _moves(
+    name: str,
+    statement: str,
+    source: str,
+    condition: Condition,
+    *expected: tuple[str, str, str],
+    needs_grok: bool = True,
+) -> Claim:
+    rule = ", ".join(f"{measure.upper()}({site}) {what}" for site, measure, what in expected)
+    return _claim(name, statement, source, "shown in curves", "final value (the least favourable)", "its initial value", rule,
+                  partial(moves, condition, expected, needs_grok=needs_grok), condition)  # fmt: skip
+
+
+def _faster(
+    name: str, statement: str, *pairs: tuple[Condition, Condition], factor: float = 1.0, is_slower: bool = False
+) -> Claim:
+    parts = [partial(faster, condition, rival, factor=factor, is_slower=is_slower) for condition, rival in pairs]
+    rule = f"{'later' if is_slower else 'earlier'} than from scratch{f' by a factor of {factor:g}, or never' if is_slower else ''}"
+    conditions = tuple(dict.fromkeys(c for pair in pairs for c in pair))
+    return _claim(
+        name,
+        statement,
+        "section 6.1, Fig. 2",
+        "shown in bars",
+        "step at which it grokked",
+        "from scratch, same seed",
+        rule,
+        partial(several, parts),
+        *conditions,
+    )
+
+
+POWERS = tuple(scratch(f"a^{n} + b^{n}") for n in range(2, 8))
+SUMS = {n: scratch(f"(a + b)^{n}") for n in range(2, 8)}
+ELEMENTARY = ("a + b", "a - b", "a*b")
+RANDOM_EMBEDDING = {text: Condition((text,), 0.3, ("embedding",)) for text in ELEMENTARY}
+LIKE_TIMES = (("W_E", "ffd", "stays"), ("W_L", "ffd", "falls"), ("W_L", "fcr", "stays"))
+
+CLAIMS: tuple[Claim, ...] = (
+    _groks("C1a", "a + b groks from 30 % of the pairs.", "section 4, Table A.5", PLUS),
+    _groks("C1b", "a - b groks from 30 % of the pairs.", "section 4, Table A.5", MINUS),
+    _groks("C1c", "a*b groks from 30 % of the pairs.", "section 4, Table A.5", TIMES),
+    _claim("C2a", "a - b groks later than a + b and a*b.", "released checkpoints", "+ and * before 10,000 steps, - before 40,000", "step of a - b", "step of a + b",
+           "after both, before 40,000", partial(order, with_minus=True), PLUS, TIMES, MINUS),
+    _claim("C2b", "a + b and a*b grok before step 10,000.", "released checkpoints", "before 10,000", "step of the later one", "step of a + b", "both before 10,000",
+           partial(order, with_minus=False), PLUS, TIMES),
+    _fails("C3", "Linear forms, ab + b, ab - b, a^2 - b and (a - b)^3 do not grok from 30 %.", "Table A.5", "2.5 to 9.5 % test accuracy",
+           *(scratch(text) for text in (*LINEAR, "a*b + b", "a*b - b", "a^2 - b", "(a - b)^3"))),
+    _groks("C4", "ab + a + b, a^2 + b, a^3 + 2b and a^3 - 2b grok from 30 %.", "Table A.5",
+           *(scratch(text) for text in ("a*b + a + b", "a^2 + b", "a^3 + 2*b", "a^3 - 2*b"))),
+    _groks("C5a", "a^2 + b^2 groks from 30 %.", "Table A.5", POWERS[0]),
+    _groks("C5b", "a^n + b^n (n = 3 to 7) and a^2 - b^2 grok from 30 %.", "Table A.5", *POWERS[1:], scratch("a^2 - b^2")),
+    _groks("C6a", "(a + b)^n (n = 2, 3, 4), (a + b)^2 + a + b and (a - b)^2 grok from 30 %.", "Table A.5", SUMS[2], SUMS[3], SUMS[4],
+           scratch("(a + b)^2 + a + b"), scratch("(a - b)^2")),
+    _groks("C6b", "(a + b)^n (n = 5, 6, 7) grok from 30 %.", "Table A.5", SUMS[5], SUMS[6], SUMS[7]),
+    _fails("C7a", "(a - b)^4 stalls from 30 %.", "Table A.5", "85 %", scratch("(a - b)^4")),
+    _groks("C7b", "(a - b)^4 groks from 70 %, and (a + b)^4 from 30 %.", "Table A.5", scratch("(a - b)^4", 0.7), SUMS[4]),
+    _fails("C8a", "a^2 + ab + b^2 does not grok from 30 %.", "Table A.5", "34 %", scratch("a^2 + a*b + b^2")),
+    _groks("C8b", "a^2 + ab + b^2 groks from 80 %.", "Table A.5", scratch("a^2 + a*b + b^2", 0.8)),
+    _groks("C9", "a^3 + ab groks from 90 %.", "Table A.5", scratch("a^3 + a*b", 0.9)),
+    _fails("C10", "a^2 + ab + b^2 + a and a^3 + ab^2 + b do not grok even from 90 %.", "Table A.5", "67 %, 18 %", scratch("a^2 + a*b + b^2 + a", 0.9),
+           scratch("a^3 + a*b^2 + b", 0.9)),
+    _moves("C11a", "Learning a + b, the embedding becomes sparse.", "section 5, Fig. 4", PLUS, ("W_E", "ffd", "falls")),
+    _moves("C11b", "Learning a - b, the embedding becomes sparse.", "section 5, Fig. 4", MINUS, ("W_E", "ffd", "falls")),
+    _claim("C11c", "Learning a*b, every additive frequency of the embedding stays above half its maximum.", "section 5, Fig. 4", "FFD = 1.0 throughout",
+           "lowest FFD(W_E)", "its first value", "1.0 at every evaluation", always_dense, TIMES),
+    _moves("C12a", "Learning a + b, cosine and sine stay balanced in the embedding.", "section 5, Fig. 4", PLUS, ("W_E", "fcr", "stays")),
+    _moves("C12b", "Learning a - b, cosine and sine stay balanced in the embedding.", "section 5, Fig. 4", MINUS, ("W_E", "fcr", "stays")),
+    _moves("C12c", "Learning a*b, one of cosine and sine wins in the embedding.", "section 5, Fig. 4", TIMES, ("W_E", "fcr", "falls")),
+    _moves("C13", "Learning ab + b from 50 %, the embedding becomes sparse and one-sided.", "section 5", scratch("a*b + b", 0.5), ("W_E", "ffd", "falls"),
+           ("W_E", "fcr", "falls")),
+    _moves("C14a", "Learning a^2 + b^2, the embedding is dense as for a*b and W_L sparse as for a + b.", "section 5.2, Fig. 6", POWERS[0], *LIKE_TIMES),
+    _claim("C14b", "The same for a^n + b^n, n = 3 to 7.", "section 5.2, Fig. 6", "shown in curves", "final value (the least favourable)", "its initial value",
+           "FFD(W_E) stays, FFD(W_L) falls, FCR(W_L) stays", partial(several, [partial(moves, c, LIKE_TIMES) for c in POWERS[1:]]), *POWERS[1:]),
+    _claim("C15", "Sums of odd powers are sparser in the embedding, sums of even powers more one-sided.", "section 5.2, Fig. 6", "shown in curves",
+           "mean FFD(W_E) over odd n", "over even n", "FFD lower for odd n, FCR lower for even n", parity, *POWERS),
+    _claim("C16a", "Learning (a + b)^n (n = 2, 3, 4), the embedding becomes sparse; one-sided only for even n.", "section 5.3, Fig. 7", "shown in curves",
+           "final value (the least favourable)", "its initial value", "FFD(W_E) falls; FCR(W_E) falls for even n, stays for odd n",
+           partial(several, [partial(moves, SUMS[n], (("W_E", "ffd", "falls"), ("W_E", "fcr", "stays" if n % 2 else "falls"))) for n in (2, 3, 4)]),
+           SUMS[2], SUMS[3], SUMS[4]),
+    _claim("C16b", "Learning (a + b)^n (n = 2, 3, 4), W_L stays dense and balanced.", "section 5.3, Fig. 7", "shown in curves", "final value (the least favourable)",
+           "its initial value", "FFD(W_L) and FCR(W_L) stay", partial(several, [partial(moves, SUMS[n], (("W_L", "ffd", "stays"), ("W_L", "fcr", "stays")))
+                                                                               for n in (2, 3, 4)]), SUMS[2], SUMS[3], SUMS[4]),
+    _moves("C17", "Not learning a^2 + ab + b^2, the embedding does not become sparse.", "section 5.3, Fig. 7", scratch("a^2 + a*b + b^2"), ("W_E", "ffd", "stays"),
+           needs_grok=False),
+    _claim("C18a", "In every run that groks, FFD or FCR falls together with the rise of accuracy.", "section 5.4", "interpretive", "share of runs",
+           "with another run's accuracy", "all runs", partial(inflections, of_grokked=True), PLUS, TIMES, POWERS[0]),
+    _claim("C18b", "In runs that do not grok, neither FFD nor FCR falls.", "section 5.4", "interpretive", "share of runs", "", "all runs",
+           partial(inflections, of_grokked=False), scratch("a^2 + a*b + b^2"), scratch("2*a + b")),
+    _claim("C19", "A lower threshold eta makes FFD fall later, a higher one earlier.", "App. H", "shown in curves", "half-time at eta 0.3", "at eta 0.7",
+           "0.3 after 0.5 after 0.7", thresholds, PLUS),
+    _claim("C20", "With more training pairs FFD falls earlier.", "App. H", "shown in curves", "half-time at r = 0.5", "at r = 0.3", "earlier", earlier_fall, PLUS,
+           scratch("a + b", 0.5)),
+    _claim("C21a", "Learning a*b, cosine outweighs sine in W_E and W_L.", "section 5.1, Fig. 3", "shown in bars", "log of cosine over sine power", "at the start",
+           "cosine power 1.2 times sine power in both", partial(several, [partial(bias, TIMES, site) for site in ("W_E", "W_L")]), TIMES),
+    _claim("C21b", "Learning a - b, W_L is cosine-biased while W_E is not.", "section 5.1, Fig. 3", "shown in bars", "log of cosine over sine power", "at the start",
+           "cosine power 1.2 times sine power in W_L alone", partial(several, [partial(bias, MINUS, "W_L"), partial(bias, MINUS, "W_E", is_cosine=False)]), MINUS),
+    _claim("C22", "Learning ab + a + b uses sine too.", "section 5.1", "shown in bars", "log of cosine over sine power in W_E", "of a*b", "less than half of a*b's", uses_sine,
+           scratch("a*b + a + b"), TIMES),
+    _faster("C23", "Frozen embeddings of a + b and a - b speed up each other and themselves.",
+            *((transfer(s, t, "embedding"), scratch(t)) for s in ELEMENTARY[:2] for t in ELEMENTARY[:2])),
+    _faster("C24", "Frozen embeddings of a*b hurt a + b and a - b, and the other way round.",
+            *((transfer(s, t, "embedding"), scratch(t)) for s, t in (("a*b", "a + b"), ("a*b", "a - b"), ("a + b", "a*b"), ("a - b", "a*b"))), factor=2, is_slower=True),
+    _faster("C25", "The frozen body of a + b speeds up a*b, and that of a*b speeds up a + b.",
+            (transfer("a + b", "a*b", "body"), TIMES), (transfer("a*b", "a + b", "body"), PLUS)),
+    _fails("C26a", "With the frozen body of a - b nothing groks, not even a - b.", "section 6.1, Fig. 2", "no accuracy above 0.99", *(transfer("a - b", t, "body") for t in ELEMENTARY)),
+    _fails("C26b", "a - b does not grok with any frozen body.", "section 6.1, Fig. 2", "no accuracy above 0.99", *(transfer(s, "a - b", "body") for s in ELEMENTARY)),
+    _groks("C27a", "With the frozen embedding of a + b, 2a + b, 2a - b, 2a + 3b and 2a - 3b grok from 30 %.", "Table 1", *(transfer("a + b", t, "embedding") for t in LINEAR)),
+    _groks("C27b", "With the frozen body of a*b, ab + b and ab - b grok from 30 %.", "Table 1", *(transfer("a*b", t, "body") for t in ("a*b + b", "a*b - b"))),
+    _groks("C29a", "a + b and a*b grok with a frozen random embedding.", "App. F", RANDOM_EMBEDDING["a + b"], RANDOM_EMBEDDING["a*b"]),
+    _groks("C29b", "a - b groks with a frozen random embedding.", "App. F", RANDOM_EMBEDDING["a - b"]),
+    _moves("C29c", "Learning a + b with a frozen random embedding, W_L becomes sparse as usual.", "App. F", RANDOM_EMBEDDING["a + b"], ("W_L", "ffd", "falls")),
+    _claim("C30a", "One model does not learn a + b, a - b and a*b together from 30 %.", "section 6.2, Fig. 10", "not all", "lowest best test accuracy", "best without a rule",
+           "one of them below 0.99 for 300,000 steps", partial(mixture, ELEMENTARY, 0.3, expect="not all"), Condition(ELEMENTARY, 0.3)),
+    _claim("C30b", "From 60 % it learns all three, a*b last.", "section 6.2, Fig. 10", "at a larger fraction", "lowest best test accuracy", "best without a rule",
+           "0.99 in all, a*b last", partial(mixture, ELEMENTARY, 0.6, expect="all", last="a*b"), Condition(ELEMENTARY, 0.6)),
+    _claim("C31a", "Together with a + b, ab + b groks from 30 %.", "section 6.2, Fig. 11", "generalises", "lowest best test accuracy", "best without a rule", "0.99 in both",
+           partial(mixture, ("a + b", "a*b + b"), 0.3, expect="all"), Condition(("a + b", "a*b + b"), 0.3)),
+    _claim("C31b", "Together with a^2 + b^2 and (a + b)^2, a^2 + ab + b^2 groks from 30 %.", "section 6.2, Fig. 11", "generalises", "lowest best test accuracy",
+           "best without a rule", "0.99 in all", partial(mixture, ("a^2 + b^2", "a^2 + a*b + b^2", "(a + b)^2"), 0.3, expect="all"),
+           Condition(("a^2 + b^2", "a^2 + a*b + b^2", "(a + b)^2"), 0.3)),
+    _claim("C34a", "For a + b the key frequencies alone do better than all logits.", "App. E, Table A.4", "4.985e-8 against 1.008e-7", "restricted loss, all pairs",
+           "loss of all logits, all pairs", "lower", partial(restricted, PLUS, is_better=True), PLUS),
+    _claim("C34b", "For a - b the key frequencies alone do far worse than all logits.", "App. E, Table A.4", "0.7141 against 1.336e-7", "restricted loss, all pairs",
+           "loss of all logits, all pairs", "more than 100 times", partial(restricted, MINUS, is_better=False), MINUS),
+    _claim("C35", "Label histograms do not tell formulas that grok from those that do not.", "App. K", "no systematic difference", "smallest p-value of three rank tests",
+           "groups drawn at random", "above 0.05 after Bonferroni", labels_do_not_tell),
+    _faster("C36", "a + b groks earlier from 50 % than from 30 %.", (scratch("a + b", 0.5), PLUS)),
+)  # fmt: skip
+
+
+def claims_of(names: Sequence[str]) -> tuple[Claim, ...]:
+    """Claims by id; a number such as C1 stands for all of its parts, none for all claims."""
+    if not names:
+        return CLAIMS
+    return tuple(claim for claim in CLAIMS if claim.id in names or claim.id.rstrip("abc") in names)
+
+
+def ledger(study: Study, claims: Sequence[Claim] = CLAIMS) -> list[Entry]:
+    """Every claim with its verdict."""
+    return [grade(claim, study) for claim in claims]
