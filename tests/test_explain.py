@@ -52,7 +52,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(model, tmp_path_factory):
-    config = ExplainConfig(prompts=PROMPTS, draws=39, ablation=AblationConfig(controls=1))
+    config = ExplainConfig(prompts=PROMPTS, draws=99, ablation=AblationConfig(controls=1))
     return explain(model, config, tmp_path_factory.mktemp("runs"))
 
 
@@ -272,7 +272,7 @@ def test_json_contract_and_second_call_at_once(found, model, tmp_path, capsys):
         "explain",
         str(model),
         "--draws",
-        "39",
+        "99",
         "--controls",
         "1",
         "--out",
@@ -300,7 +300,7 @@ def test_page_is_whole_and_escaped(found):
 
 
 def test_options_of_removal_change_the_removal(model, tmp_path):
-    base = {"prompts": PROMPTS, "draws": 19, "limit": 40}
+    base = {"prompts": PROMPTS, "draws": 99, "limit": 40}
     plain = explain(model, ExplainConfig(**base, ablation=AblationConfig(controls=1)), tmp_path).ablations
     for change in ({"positions": "all"}, {"is_folded": True}, {"high_period": 6.0}):
         other = explain(model, ExplainConfig(**base, ablation=AblationConfig(controls=1, **change)), tmp_path).ablations
@@ -320,7 +320,7 @@ def test_a_tuned_run_is_asked_what_it_was_not_trained_on(model, tmp_path, capsys
         "explain",
         str(run.path),
         "--draws",
-        "19",
+        "99",
         "--controls",
         "1",
         "--out",
@@ -393,7 +393,7 @@ def test_numbers_digit_by_digit(model, tmp_path, capsys):
                 "--numbers",
                 "100",
                 "--draws",
-                "39",
+                "99",
                 "--json",
             ]
         )
@@ -410,7 +410,7 @@ def test_numbers_digit_by_digit(model, tmp_path, capsys):
     (["--limit", "3"], "at least 10"),
     (["--controls", "0"], "at least 1"),
     (["--high-period", "1"], "above 2"),
-    (["--draws", "5"], "at least 19"),
+    (["--draws", "5"], "at least 99"),
     (["--shots", "20"], "positions"),
     (["--reading", "row"], "as-printed"),
     (["--control-seed", "-1"], "control seed"),

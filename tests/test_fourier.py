@@ -166,3 +166,14 @@ def test_spikes_of_token_frequency_are_no_news_to_its_null():
     assert raw.p_family[19] <= 0.01 < 0.5 < known.p_family[19]
     with pytest.raises(DataError, match="got token frequencies between 3 and 3; expected finite counts"):
         nulls.token_frequency(np.full(5, 3.0))
+
+
+@pytest.mark.parametrize("draws", [19, 99])
+def test_family_wise_level_holds_with_few_draws(draws):
+    """On pure noise some frequency is called beyond the null at 5 % in about 5 % of tables; 300 tables, exact binomial bounds."""
+    basis, generator = bases.additive(60), np.random.default_rng(0)
+    hits = sum(
+        nulls.null_test(generator.standard_normal((60, 1)), basis, "permuted", draws, seed=i).p_family.min() <= 0.05
+        for i in range(300)
+    )
+    assert 5 <= hits <= 27  # 99.9 % of a binomial with 300 and 0.05

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from epicycle._files import save_arrays, write_json
+from epicycle._files import save_arrays, sha256, write_json
 from epicycle.errors import DataError
 
 
@@ -67,19 +67,22 @@ class Result:
     def save(self, directory: Path | str) -> None:
         """Write result.json and arrays.safetensors, each atomically; the directory is made if it does not exist."""
         values, arrays = self.parts()
-        save_arrays(Path(directory) / "arrays.safetensors", arrays)
-        write_json(Path(directory) / "result.json",
-                   {"kind": type(self).__name__, "schema": self.schema, "values": values})  # fmt: skip
+        file = Path(directory) / "arrays.safetensors"
+        save_arrays(file, arrays)
+        write_json(Path(directory) / "result.json", {"kind": type(self).__name__, "schema": self.schema, "arrays_sha256": sha256(file),
+                                                     "values": values})  # fmt: skip
 
     @classmethod
     def is_current(cls, directory: Path | str) -> bool:
         """True if a result of this kind and schema is saved there, whole."""
-        file = Path(directory) / "result.json"
-        if not file.exists() or not (Path(directory) / "arrays.safetensors").exists():
+        file, arrays = Path(directory) / "result.json", Path(directory) / "arrays.safetensors"
+        if not file.exists() or not arrays.exists():
             return False
         try:
             stored = json.loads(file.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError):
+            return False
+        if stored.get("arrays_sha256") not in (None, sha256(arrays)):  # None: written before hashes were kept
             return False
         return (stored.get("kind"), stored.get("schema")) == (cls.__name__, cls.schema)
 

@@ -337,8 +337,9 @@ def _refusal(removal: Removal, name: Literal["low", "high"], width: int, n: int,
         if most
         else "No range of 20 numbers or more would work at this width"
     )
+    flag = f" (--largest-operand {(most - 1) // 2})" if most else ""
     return (f"Refused: the {name} band over {n} numbers takes {removal.rank} of {width} dimensions and leaves less than a third, so that nearly "
-            f"anything would be damaged. {smaller} (--largest-operand {(most - 1) // 2}).")  # fmt: skip
+            f"anything would be damaged. {smaller}{flag}.")  # fmt: skip
 
 
 def _keep_refusal(removal: Removal, width: int, n: int) -> str:

@@ -1,6 +1,7 @@
 """Everything this package asks of a causal language model, kept in a run directory of its own."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,10 +12,10 @@ from epicycle.analysis.ablation import AblationConfig, BandAblations, band_ablat
 from epicycle.analysis.embedding import NumberMap, ResidualSpectra, embedding_spectrum, number_map, residual_spectra
 from epicycle.analysis.matrix import MatrixSpectrum
 from epicycle.analysis.modules import LayerLens, ModuleSpectra, readings
-from epicycle.errors import ConfigError, DataError
+from epicycle.errors import ConfigError, DataError, RunError
 from epicycle.models.language import LanguageModel, check_boundary, load_language_model, start_digest
 from epicycle.models.stream import fitting
-from epicycle.runs.directory import Run, create_run, open_run
+from epicycle.runs.directory import Run, create_run, open_run, run_id
 from epicycle.runs.provenance import provenance
 from epicycle.tasks.prompts import PromptConfig, PromptTask, prompt_task
 
@@ -52,8 +53,8 @@ class ExplainConfig:
             raise ConfigError(f"got a limit of {self.limit} prompts; expected at least 10. Try 500.")
         if self.numbers is not None and self.numbers < 20:
             raise ConfigError(f"got a table of {self.numbers} numbers; expected at least 20. Try 200.")
-        if self.draws < 19:
-            raise ConfigError(f"got {self.draws} draws; p <= 0.05 needs at least 19. Use 999.")
+        if self.draws < 99:
+            raise ConfigError(f"got {self.draws} draws; p <= 0.01 needs at least 99. Use 999.")
 
 
 class Explanation(NamedTuple):
@@ -130,7 +131,8 @@ def number_counts(name: str | Path, lm: LanguageModel, count: int) -> tuple[np.n
         if stored and len(stored) >= count:
             return np.array(stored[:count], float), "counted in the training text"
     ids = lm.space.ids[:count]
-    if (np.diff(ids) > 0).all():
+    model = getattr(getattr(lm.tokenizer, "backend_tokenizer", None), "model", None)
+    if type(model).__name__ != "BPE" or (np.diff(ids) > 0).all():
         return None, "unknown"
     return 1e9 / (ids + 1.0), "taken from the order of the vocabulary"
 
@@ -166,7 +168,7 @@ def explain(
 
     torch.set_num_threads(threads)
     digest = start_digest(name)
-    label = Path(name).name or str(name)
+    label = Path(name).resolve().name if Path(name).exists() else str(name)
     values = {"kind": "explain", "model": digest} | dataclasses.asdict(config)
     lm = loaded or load_language_model(name, device=device, dtype=config.dtype)
     task = prompt_task(config.prompts)
@@ -182,11 +184,18 @@ def explain(
         count = _table_size(lm, task, config)
         asked = _asked(lm, task, config, count)  # what cannot be asked is refused before anything is written
         facts["questions"] = asked.facts | {"trained_on": trained_share(name, task, asked.rows)}
+    place = Path(root) / run_id(f"explain-{label[:40]}", values)
+    is_new = not place.exists()
     run = create_run(Path(root), f"explain-{label[:40]}", values, given or values,
                      provenance(device=device, threads=threads, dtype=config.dtype))  # fmt: skip
-    with run.lock():
-        parts = _compute(run, lm, config, name, asked, facts, progress)
-        run.update(status="finished", outcome="explained", facts=facts)
+    try:
+        with run.lock():
+            parts = _compute(run, lm, config, name, asked, facts, progress)
+            run.update(status="finished", outcome="explained", facts=facts)
+    except DataError:  # the model's numbers cannot be analysed: leave nothing that could never be finished
+        if is_new:
+            shutil.rmtree(place, ignore_errors=True)
+        raise
     return Explanation(run, config, facts, **parts)
 
 
@@ -282,6 +291,11 @@ def open_explanation(run: Run) -> Explanation:
         for part, kind in _PARTS.items()
         if kind.is_current(run.path / "results" / part)
     }
+    needed = ["residual"] if config.table == "residual" else [part for part in _PARTS if part != "residual"]
+    if record["status"] != "finished" or (gone := [part for part in needed if part not in parts]):
+        gone = [part for part in needed if part not in parts]
+        raise RunError(f"got explanation {run.id}, of which {', '.join(gone) or 'the record'} is missing or damaged; expected all of it. Run the same "
+                       "`epicycle explain` command again: it computes what is missing.")  # fmt: skip
     return Explanation(run, config, record["facts"], **parts)
 
 

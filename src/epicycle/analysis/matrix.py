@@ -85,6 +85,10 @@ def _numeric(array: np.ndarray, name: str) -> np.ndarray:
     return array
 
 
+MAX_ROWS = 10_000
+"""Numbers that a spectrum is taken over at most."""
+
+
 def number_table(array: np.ndarray, axis: int = 0, rows: tuple[int, int] | None = None) -> np.ndarray:
     """The array as (numbers, channels), float64.
 
@@ -100,6 +104,9 @@ def number_table(array: np.ndarray, axis: int = 0, rows: tuple[int, int] | None 
         raise DataError(f"got axis {axis} for an array of shape {array.shape}; expected an axis that exists. "
                         "Choose another --axis.")  # fmt: skip
     table = np.moveaxis(np.asarray(array, np.float64), axis, 0)
+    if rows is None and len(table) > MAX_ROWS:
+        raise DataError(f"got a table of {len(table):,} rows; expected at most {MAX_ROWS:,}, since a basis of all frequencies must fit into memory. "
+                        "Choose a range with --rows.")  # fmt: skip
     if rows is not None:
         start, stop = rows
         if not 0 <= start < stop <= len(table):

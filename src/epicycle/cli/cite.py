@@ -22,8 +22,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         resolved = find_run(options.run, options.out).record()["config"]["resolved"]
         keys = references(resolved["recipe"]) if "recipe" in resolved else list(LANGUAGE)
     if not options.json:
-        from epicycle.cli.main import say
+        import sys
 
-        for key in keys:
-            say(f"{REFERENCES[key][0]}\n\n{REFERENCES[key][1]}\n")
+        for key in keys:  # what was asked for, so on stdout: `epicycle cite RUN > refs.bib`
+            sys.stdout.write(f"% {REFERENCES[key][0]}\n\n{REFERENCES[key][1]}\n\n")
     return {"references": {key: {"text": REFERENCES[key][0], "bibtex": REFERENCES[key][1]} for key in keys}}

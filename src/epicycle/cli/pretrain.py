@@ -117,6 +117,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError(
                 "got --without every kind of statement; expected at least one that stays. Leave out fewer."
             )
+    if "" in options.corpus:
+        raise ConfigError(
+            "got an empty --corpus; expected text files or folders. Name one, such as `--corpus .` for this folder."
+        )
     corpus = [Path(path) for path in options.corpus]
     if corpus and (options.kinds or options.without or options.law != "prose"):
         raise ConfigError(

@@ -12,6 +12,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="compute the analyses again instead of reading them")
 
 
+def _study(found: Any) -> Any:
+    values = found.record()["config"]
+    if values["resolved"]["paper"] == "furuta2024":
+        from epicycle.report.furuta2024 import write_study
+        from epicycle.studies.furuta2024 import read_study
+        from epicycle.studies.furuta2024_claims import claims_of, ledger
+
+        study = read_study(found)
+        only = [word.strip() for word in str(values["given"].get("only") or "").split(",") if word.strip()]
+        return write_study(study, ledger(study, claims_of(only or study.preset.claims)))
+    from epicycle.report import zhou2024 as page
+    from epicycle.studies.zhou2024 import read_study as read_zhou2024
+    from epicycle.studies.zhou2024_claims import ledger as ledger_zhou2024
+
+    zhou2024 = read_zhou2024(found)
+    return page.write_study(zhou2024, ledger_zhou2024(zhou2024))
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Render again, whatever kind of run it is."""
     from epicycle.cli.main import say
@@ -36,12 +54,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
         path = write_explanation(open_explanation(found))
     elif kind == "study":
-        from epicycle.report.zhou2024 import write_study
-        from epicycle.studies.zhou2024 import read_study
-        from epicycle.studies.zhou2024_claims import ledger
-
-        study = read_study(found)
-        path = write_study(study, ledger(study))
+        path = _study(found)
     else:
         from epicycle.analysis.grok import analyse_run
         from epicycle.report.grok import write_report

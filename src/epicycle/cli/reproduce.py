@@ -4,48 +4,137 @@ import argparse
 from typing import Any
 
 HELP = (
-    "Runs a paper's experiment offline, grades its claims and writes one report. zhou2024: pre-trains small models on number text, trains them on "
-    "addition in several ways, explains each. Running it again does only what is missing."
+    "Runs a paper's experiments offline, grades its claims and writes one report with the ledger. zhou2024: pre-trains small models on number text, "
+    "trains them on addition in several ways, explains each. furuta2024: groks modular polynomials from scratch, by transfer and in mixtures. Running it "
+    "again does only what is missing."
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
-    parser.add_argument("paper", choices=("zhou2024",), help="the paper")
-    parser.add_argument("--preset", choices=("quick", "laptop"), default="quick", help="quick: numbers 0..99, about 4 minutes on two cores; laptop: "
-                        "0..199, about 20 minutes")  # fmt: skip
+    parser.add_argument("paper", choices=("zhou2024", "furuta2024"), help="the paper")
+    parser.add_argument("--preset", choices=("quick", "laptop", "full"), default="quick", help="quick: 4 to 10 minutes on two cores; laptop: 20 minutes "
+                        "(zhou2024) or a night (furuta2024, 100,000 steps); full: furuta2024's 300,000 steps")  # fmt: skip
     parser.add_argument(
-        "--only", default="", metavar="P1,P8", help="claims to print and to put into --json; the report always has all"
+        "--only",
+        default="",
+        metavar="P1,C11",
+        help="claims to print and to put into --json; furuta2024 runs only what they need",
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="this many seeds, counting up; a verdict needs three")
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
-    parser.add_argument("--arms", default="", metavar="A,B", help="arms to train instead of the preset's")
+    parser.add_argument("--arms", default="", metavar="A,B", help="zhou2024: arms to train instead of the preset's")
+    parser.add_argument("--max-steps", type=int, help="furuta2024: bound of every run instead of the preset's")
+    parser.add_argument(
+        "--plan", action="store_true", help="furuta2024: only say what would be run and what it costs at most"
+    )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train, explain, grade, report."""
     from epicycle.cli.pretrain import given_of
     from epicycle.errors import ConfigError
-    from epicycle.studies.zhou2024_claims import CLAIMS
 
-    split = lambda text: [word.strip() for word in text.split(",") if word.strip()]  # noqa: E731
-    only = split(options.only)
-    known = {claim.id for claim in CLAIMS} | {claim.id.rstrip("ab") for claim in CLAIMS}
-    if unknown := [name for name in only if name not in known]:
-        raise ConfigError(
-            f"got claim {unknown[0]!r}; expected some of {', '.join(claim.id for claim in CLAIMS)}. Choose from these."
-        )
     if options.seeds is not None and options.seeds < 1:
         raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
+    only = _split(options.only)
+    if options.paper == "furuta2024":
+        if options.arms:
+            raise ConfigError("got --arms for furuta2024; expected zhou2024, which has arms. Leave it out.")
+        return _furuta2024(options, given_of(options), only)
+    if options.max_steps is not None or options.plan:
+        raise ConfigError(
+            "got --max-steps or --plan for zhou2024; expected furuta2024, whose runs have a bound. Leave it out."
+        )
+    from epicycle.studies.zhou2024_claims import CLAIMS
+
+    _check(only, [claim.id for claim in CLAIMS])
     return reproduce_and_report(
         options.preset,
         options,
         given_of(options),
-        arms=split(options.arms),
+        arms=_split(options.arms),
         seed=options.seed,
         seeds=options.seeds,
         only=only,
     )
+
+
+def _split(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _check(only: list[str], known: list[str]) -> None:
+    """Refuse names that are no claims; P8 stands for P8a and P8b."""
+    from epicycle.errors import ConfigError
+
+    if unknown := [name for name in only if name not in {*known, *(each.rstrip("abc") for each in known)}]:
+        raise ConfigError(f"got claim {unknown[0]!r}; expected some of {', '.join(known)}. Choose from these.")
+
+
+def _tell(entries: Any) -> None:
+    from epicycle.cli.main import say
+
+    for entry in entries:
+        say(f"{entry.claim.id} {entry.verdict}: {entry.claim.statement} ({entry.reason})")
+
+
+def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[str]) -> dict[str, Any]:
+    from epicycle.cli.main import say
+    from epicycle.cli.progress import JobsProgress, spelled_seconds
+    from epicycle.errors import ConfigError
+    from epicycle.report.furuta2024 import write_study
+    from epicycle.report.grok import write_report
+    from epicycle.studies.furuta2024 import closure, config, reproduce, study_preset
+    from epicycle.studies.furuta2024_claims import CLAIMS, claims_of, ledger
+    from epicycle.sweep.plan import cost, plan
+    from epicycle.sweep.pool import LocalPool
+    from epicycle.training.engine import chosen_device
+
+    _check(only, [claim.id for claim in CLAIMS])
+    if options.max_steps is not None and options.max_steps < 1:
+        raise ConfigError(f"got --max-steps {options.max_steps}; expected at least 1. Try 100000.")
+    if chosen_device(options.device) != "cpu":
+        raise ConfigError(
+            "got --device cuda for furuta2024; expected cpu, on which its runs are trained one by one. Add --device cpu."
+        )
+    seeds = (
+        None
+        if options.seeds is None and options.seed == 0
+        else range(options.seed, options.seed + (options.seeds or 3))
+    )
+    chosen = study_preset(options.preset, seeds, options.max_steps)
+    claims = claims_of(only or chosen.claims)
+    conditions = closure([condition for claim in claims for condition in claim.conditions])
+    configs = [config(condition, seed, chosen) for condition in conditions for seed in chosen.seeds]
+    planned = plan(configs, options.out) if configs else ()
+    rest = cost(planned)
+    say(f"{len(claims)} claims need {len(planned)} runs, of which {rest.runs} are to do: at most {rest.steps:,} steps, "
+        f"{spelled_seconds(rest.core_seconds / options.threads)} on {options.threads} cores if none groks early")  # fmt: skip
+    if options.plan:
+        return {
+            "runs": [{"id": each.id, "status": each.status, "steps": each.steps} for each in planned],
+            "steps": rest.steps,
+            "core_seconds": rest.core_seconds,
+        }
+    progress = JobsProgress()
+    study = reproduce(options.preset, conditions, options.out, LocalPool(options.threads), seeds=seeds, max_steps=options.max_steps, progress=progress, warn=say,
+                      given=given)  # fmt: skip
+    progress.close()
+    for condition in conditions:
+        for seed in chosen.seeds:
+            grok = study.grok(condition, seed)
+            if grok is not None and not (grok.run.path / "report.html").is_file():
+                write_report(grok)
+    entries = ledger(study, claims)
+    path = write_study(study, entries)
+    _tell(entries)
+    say(f"report: {path}")
+    return {
+        "claims": [entry.as_json() for entry in entries],
+        "ledger": str(path.with_suffix(".json")),
+        "report": str(path),
+    }
 
 
 def reproduce_and_report(
@@ -58,7 +147,7 @@ def reproduce_and_report(
     seeds: int | None = None,
     only: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Run a preset, write the page of the study and of every model, say what was found; returns the JSON object."""
+    """Run a preset of zhou2024, write the page of the study and of every model, say what was found; returns the JSON object."""
     from epicycle.cli.main import say
     from epicycle.cli.progress import JobsProgress
     from epicycle.report.explain import write_explanation
@@ -70,16 +159,8 @@ def reproduce_and_report(
 
     count = len(chosen_preset(preset).seeds) if seeds is None else seeds
     progress = JobsProgress()
-    study = reproduce(
-        preset,
-        options.out,
-        workers=options.threads,
-        device=chosen_device(options.device),
-        arms=arms,
-        seeds=range(seed, seed + count),
-        progress=progress,
-        given=given,
-    )
+    study = reproduce(preset, options.out, workers=options.threads, device=chosen_device(options.device), arms=arms, seeds=range(seed, seed + count),
+                      progress=progress, given=given)  # fmt: skip
     progress.close()
     for found in [*study.embeddings.values(), *study.explanations.values()]:
         write_explanation(found)
@@ -88,11 +169,10 @@ def reproduce_and_report(
     path = page.save(study.run.path / "report.html")
     for sentence in page.finding:
         say(sentence)
-    say(f"report: {path}")
-    shown = [e for e in entries if not only or e.claim.id in only or e.claim.id.rstrip("ab") in only]
+    shown = [e for e in entries if not only or e.claim.id in only or e.claim.id.rstrip("abc") in only]
     if only:
-        for entry in shown:
-            say(f"{entry.claim.id} {entry.verdict}: {entry.claim.statement} ({entry.reason})")
+        _tell(shown)
+    say(f"report: {path}")
     return {
         "claims": [entry.as_json() for entry in shown],
         "ledger": str(path.with_suffix(".json")),

@@ -31,11 +31,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Load, measure, print a table."""
     from epicycle.analysis.matrix import load_array, matrix_spectrum
     from epicycle.cli.main import rich_console
+    from epicycle.errors import ConfigError
 
     rows = None
+    if options.plot and not options.plot.endswith(".svg"):
+        raise ConfigError(f"got --plot {options.plot}; expected a name that ends in .svg. Try --plot spectrum.svg.")
     if options.rows:
-        from epicycle.errors import ConfigError
-
         start, _, stop = options.rows.partition(":")
         if not (start.isdigit() and stop.isdigit()):
             raise ConfigError(f"got --rows {options.rows!r}; expected two numbers with a colon. Try --rows 0:100.")

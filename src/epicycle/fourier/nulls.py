@@ -138,8 +138,9 @@ def null_test(
 
     Source:
         Monte-Carlo test with the usual +1 correction. Family-wise level by the maximum over frequencies of the share
-        standardised with the null's own mean and spread at that frequency (Westfall and Young 1993), so that a null
-        that keeps a strong trend does not drown every other frequency.
+        standardised with mean and spread at that frequency over the null tables and the measured one together (after
+        Westfall and Young 1993), so that a null that keeps a strong trend does not drown every other frequency. Treating
+        all B+1 tables alike is what makes the level exact for any number of draws.
     """
     flat = np.asarray(table, np.float64).reshape(len(table), -1)
     size = np.abs(flat - flat.mean(0)).max()
@@ -158,7 +159,10 @@ def null_test(
     generator = np.random.default_rng(seed)
     drawn = np.stack([_shares(make(flat, generator), basis) for _ in range(draws)])
     larger = (drawn >= measured * (1 - 1e-12)).sum(0)
-    mean, spread = drawn.mean(0), np.maximum(drawn.std(0), 1e-300)
+    pool = np.concatenate(
+        [measured[None], drawn]
+    )  # the measured table among them, or its score alone would be unbounded
+    mean, spread = pool.mean(0), np.maximum(pool.std(0), 1e-300)
     top = ((drawn - mean) / spread).max(1)
     family = (top[:, None] >= (measured - mean) / spread - 1e-9).sum(0)
     return NullTest(null, draws, (1 + larger) / (draws + 1), (1 + family) / (draws + 1),

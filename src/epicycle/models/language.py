@@ -6,6 +6,7 @@ Remote code is never run, and nothing is unpickled.
 import dataclasses
 import functools
 import hashlib
+import json
 import operator
 import os
 from pathlib import Path
@@ -122,8 +123,16 @@ def language_model(model: Any, tokenizer: Any, name: str = "model") -> LanguageM
     if getattr(getattr(getattr(model, "model", None), "decoder", None), "project_out", None) is not None:
         raise DataError(f"got {name}, an OPT model that projects its stream before the unembedding; expected one that does not. "
                         "Choose another size.")  # fmt: skip
-    model.eval()
-    return LanguageModel(name, model, tokenizer, family, number_space(tokenizer))
+    if getattr(model.config, "do_layer_norm_before", True) is False:
+        raise DataError(f"got {name}, an OPT model with its norms behind its modules, which has no final norm; expected one with them in front. "
+                        "Choose another size.")  # fmt: skip
+    found = LanguageModel(name, model.eval(), tokenizer, family, number_space(tokenizer))
+    if not found.num_layers:
+        raise DataError(f"got {name}, a model without layers; expected at least one. Choose another model.")
+    if found.space.count and int(found.space.ids.max()) >= len(found.embedding):
+        raise DataError(f"got {name}, whose tokenizer has number tokens up to {found.space.ids.max():,} for an embedding of {len(found.embedding):,} rows; "
+                        "expected a tokenizer that fits. Use the one that it was trained with.")  # fmt: skip
+    return found
 
 
 def check_boundary(lm: LanguageModel, prompts: PromptConfig) -> None:
@@ -151,7 +160,13 @@ def _check_memory(directory: Path, dtype: str) -> None:
     from safetensors import safe_open
 
     count = 0
-    for file in directory.glob("*.safetensors"):
+    index = directory / "model.safetensors.index.json"
+    names = (
+        set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        if index.is_file()
+        else {"model.safetensors"}
+    )
+    for file in (directory / name for name in sorted(names) if (directory / name).is_file()):
         with safe_open(file, framework="pt") as tensors:
             for key in list(tensors.keys()):
                 size = 1
@@ -171,6 +186,9 @@ def _check_memory(directory: Path, dtype: str) -> None:
 
 def _check_directory(directory: Path) -> None:
     names = {file.name for file in directory.iterdir()}
+    if "adapter_config.json" in names:
+        raise DataError(f"got {directory}, which holds an adapter (adapter_config.json); expected a whole model. Merge the adapter into its base "
+                        "and save that with save_pretrained.")  # fmt: skip
     if "config.json" not in names:
         raise DataError(f"got {directory}, which has no config.json; expected a Hugging Face model directory or a run. "
                         "Save the model there with save_pretrained.")  # fmt: skip
@@ -204,6 +222,9 @@ def load_language_model(name: str | Path, *, device: str = "cpu", dtype: str = "
                             "`epicycle finetune`. Train it first.")  # fmt: skip
         where = where / "model"
     is_local = where.is_dir()
+    if not str(name).strip() or where.is_file():
+        raise DataError(f"got {str(name)!r}, {'a file' if str(name).strip() else 'no name'}; expected a model directory or a hub name. Give the "
+                        "directory that holds config.json.")  # fmt: skip
     if is_local:
         _check_directory(where)
     elif os.sep in str(name) and (str(name).startswith((".", os.sep)) or str(name).count("/") > 1):
@@ -229,6 +250,7 @@ def load_language_model(name: str | Path, *, device: str = "cpu", dtype: str = "
         if missing := sorted(loading["missing_keys"]):
             raise DataError(f"got {source}, whose weights lack {len(missing)} tensors such as {missing[0]}; expected all of them, since random "
                             "ones would make every number noise. Save the whole model with save_pretrained.")  # fmt: skip
+        _check_fit(model, loading, source)
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except DataError:
         raise
@@ -238,6 +260,21 @@ def load_language_model(name: str | Path, *, device: str = "cpu", dtype: str = "
         transformers.logging.set_verbosity(quiet)
     model.to(device)
     return language_model(model, tokenizer, str(name))
+
+
+OBSOLETE = ("inv_freq", "masked_bias", "attn.bias", "attention.bias")
+"""Endings of buffers that old files hold and no model needs."""
+
+
+def _check_fit(model: Any, loading: dict[str, Any], source: str) -> None:
+    """Refuse weights of another model than config.json describes, and weights that are not finite."""
+    if extra := sorted(key for key in loading["unexpected_keys"] if not key.endswith(OBSOLETE)):
+        raise DataError(f"got {source}, which holds {len(extra)} tensors such as {extra[0]} that the model of its config.json has no place for; expected "
+                        "weights and config.json of one causal language model. Save it again with save_pretrained.")  # fmt: skip
+    for name, tensor in model.named_parameters():
+        if not bool(torch.isfinite(tensor).all()):
+            raise DataError(f"got {source}, whose {name} has values that are not finite; expected numbers. Its training went wrong: use an earlier "
+                            "checkpoint.")  # fmt: skip
 
 
 def _check_causal(config: Any, source: str) -> None:
@@ -263,6 +300,9 @@ def _explained(error: Exception, source: str, is_local: bool) -> DataError:
     if "trust_remote_code" in str(error):
         return DataError(f"got {source}, which needs code of its own; expected a model that `transformers` knows, since remote code is "
                          "never run here. Convert it, or choose another model.")  # fmt: skip
+    if "size mismatch" in str(error) or "ignore_mismatched_sizes" in str(error):
+        return DataError(f"got {source}, whose weights have other shapes than its config.json says; expected both of one model. Save it again with "
+                         "save_pretrained.")  # fmt: skip
     if is_local:
         return DataError(f"got {source}, which cannot be opened ({first}); expected a complete model directory. Save it again with "
                          "save_pretrained.")  # fmt: skip

@@ -88,6 +88,6 @@ class NumberTokenizer:
         """Ids of the numbers among the words; others have none."""
         return [int(word) for word in text.replace("=", " ").split() if word.isdigit() and int(word) < self.numbers]
 
-    def __call__(self, texts: list[str]) -> dict[str, list[list[int]]]:
+    def __call__(self, texts: list[str], add_special_tokens: bool = False) -> dict[str, list[list[int]]]:
         """Ids of several texts."""
         return {"input_ids": [self.encode(text) for text in texts]}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from epicycle.errors import DataError
 from epicycle.models.language import LanguageModel
+from epicycle.tasks.prompts import question_tokens
 
 CALL_COST = 24
 """What one more forward call is taken to cost, in tokens: a guess that was never tuned. Only speed depends on it."""
@@ -112,22 +113,25 @@ def plan_segments(distinct: Sequence[int]) -> list[int]:
 
 def encode(lm: LanguageModel, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of prompts, with the tokenizer's own beginning-of-text token where it has one; checked as by `fitting`."""
-    return fitting(lm, lm.tokenizer(list(prompts))["input_ids"])
+    return fitting(lm, question_tokens(lm.tokenizer, prompts))
 
 
 def fitting(lm: LanguageModel, tokens: list[list[int]]) -> list[list[int]]:
     """The same token ids, if the model can read them.
 
     Raises:
-        DataError: A prompt is empty or longer than the model's context.
+        DataError: A prompt is empty, longer than the model's context, or has tokens without a row in its embedding.
     """
     longest, shortest = max(map(len, tokens)), min(map(len, tokens))
+    if (largest := max(map(max, tokens))) >= len(lm.embedding):
+        raise DataError(f"got token {largest} for an embedding of {len(lm.embedding):,} rows; expected a tokenizer that fits the model. "
+                        "Use the one that it was trained with.")  # fmt: skip
     limit = getattr(lm.model.config, "max_position_embeddings", None)
     if shortest < 2:
         raise DataError("got a prompt of fewer than two tokens; expected a question. Give a longer one.")
     if limit is not None and longest > limit:
         raise DataError(f"got a prompt of {longest} tokens for a model with {limit} positions; expected at most as many. "
-                        "Use fewer --shots.")  # fmt: skip
+                        "Use fewer --shots, or another --form.")  # fmt: skip
     return tokens
 
 

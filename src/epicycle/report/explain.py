@@ -50,8 +50,8 @@ def command(found: Explanation) -> str:
     given = found.run.record()["config"]["given"]
     words = ["epicycle", "explain", shlex.quote(str(given.get("model_argument", found.facts["name"])))]
     options = {
-        "--operation": (p.operation, "add"), "--form": (p.form, "sentences"), "--largest-operand": (p.largest_operand, None),
-        "--boundary": (p.boundary, "space"), "--shots": (p.shots, 0), "--split-seed": (p.split_seed, 0), "--split": (c.split, "test"), "--cap": (p.cap, None),
+        "--operation": (p.operation, None), "--form": (p.form, None), "--largest-operand": (p.largest_operand, None),
+        "--boundary": (p.boundary, None), "--shots": (p.shots, None), "--split-seed": (p.split_seed, None), "--split": (c.split, "test"), "--cap": (p.cap, None),
         "--limit": (c.limit, None), "--numbers": (c.numbers, None), "--table": (c.table, "embedding"), "--positions": (a.positions, "answer"),
         "--convention": (a.convention, "orthonormal"), "--reading": (a.reading, "component"), "--high-period": (a.high_period, HIGH_PERIOD),
         "--controls": (a.controls, 3), "--control-seed": (a.seed, 0), "--draws": (c.draws, 999), "--dtype": (c.dtype, "float32"),
@@ -68,8 +68,12 @@ def finding(found: Explanation) -> tuple[str, ...]:
     facts = found.facts
     if found.residual is not None:
         strong = [f"{found.residual.period[i]:.3g}" for i in np.flatnonzero(found.residual.p_family[-1] <= 0.05)]
-        return (facts["number_space_sentence"], f"In the stream after the last layer, at a number's last digit, the periods {', '.join(strong) or 'none'} "
-                f"stand out from numbers permuted within decades (p <= 0.05, all frequencies looked at).")  # fmt: skip
+        first = [f"{found.residual.period[i]:.3g}" for i in np.flatnonzero(found.residual.p_family[0] <= 0.05)]
+        new = [period for period in strong if period not in first]
+        return (facts["number_space_sentence"],
+                f"In the stream after the last layer, at a number's last token, {_list('period', strong)} out from numbers permuted within decades "
+                f"(p <= 0.05, all frequencies looked at). Of these, {', '.join(new) or 'none'} {'was' if len(new) < 2 else 'were'} not there already in the embedding of "
+                "that token, which for a tokenizer of digits is the last digit and has its periods of necessity.")  # fmt: skip
     assert found.spectrum is not None and found.ablations is not None and found.lens is not None
     base = found.ablations.row("none", "none")
     task = prompt_task(found.config.prompts)
@@ -77,11 +81,24 @@ def finding(found: Explanation) -> tuple[str, ...]:
              f"(always the commonest answer: {found.lens.guess_exact:.1%}).{_asked(found)}")  # fmt: skip
     at = named_periods(found.spectrum)
     beyond = [a for a in at if a["p_value"] <= 0.01]
-    names = ", ".join(f"{a['asked']:g}" for a in beyond) or "none"
-    places = ", ".join(f"{a['asked']:g} is number {a['place']}" for a in at)
+    names = ", ".join(_period(a) for a in beyond) or "none"
+    places = ", ".join(f"{_period(a)} is number {a['place']}" for a in at)
     second = (f"Of the periods 2, 2.5, 5 and 10, its number embedding carries {names} beyond numbers permuted within decades (p <= 0.01); by share "
               f"of power, without the trend, period {places} of {len(found.spectrum.period)}.")  # fmt: skip
     return first, second, _causal(found)
+
+
+def _list(noun: str, values: list[str]) -> str:
+    """None, one or several of a noun, with the verb `stand`."""
+    if not values:
+        return f"no {noun} stands"
+    return f"{noun} {values[0]} stands" if len(values) == 1 else f"the {noun}s {', '.join(values)} stand"
+
+
+def _period(at: dict[str, float]) -> str:
+    """A named period, with the one it was read at where the table does not have it exactly."""
+    asked, read = at["asked"], at["period"]
+    return f"{asked:g}" if abs(read / asked - 1) < 0.01 else f"{asked:g} (read at {read:.3g})"
 
 
 def _asked(found: Explanation) -> str:
@@ -143,8 +160,12 @@ def doubts(found: Explanation) -> tuple[str, ...]:
     if ablations.settings["positions"] == "answer":
         notes.append("Outputs were filtered at the answer position only; repeat with --positions all.")
     low, high = (ablations.row("attn", band) for band in ("low", "high"))
-    notes.append(f"The two bands differ in rank, {low['rank']} and {high['rank']} of {ablations.width} dimensions: compare a removal with its own controls, "
-                 "not with the other band.")  # fmt: skip
+    if low["rank"] != high["rank"]:
+        notes.append(f"The two bands differ in rank, {low['rank']} and {high['rank']} of {ablations.width} dimensions: compare a removal with its own controls, "
+                     "not with the other band.")  # fmt: skip
+    if ablations.numbers % 2 == 0:
+        notes.append("Period 2 has one wave where every other period has two, so by chance its share of power is half as large and its place low; its p-value allows "
+                     "for that.")  # fmt: skip
     if found.facts.get("frequency_source") == "taken from the order of the vocabulary":
         notes.append("How often numbers occurred is not known; the order of the vocabulary stands for it.")
     if not found.config.swapped:
@@ -378,14 +399,22 @@ SECTIONS: dict[str, Callable[[Explanation], Section | None]] = {
 def explain_page(found: Explanation) -> Page:
     """The report of an explained model."""
     sections = [section for make in SECTIONS.values() if (section := make(found)) is not None]
-    numbers: dict[str, Any] = as_json(found, "") | {
+    numbers: dict[str, Any] = as_json(found, str(found.run.path / "report.html")) | {
         "command": command(found),
         "provenance": found.run.record()["provenance"],
     }
+    for part in ("spectrum", "map"):
+        if (result := getattr(found, part)) is not None:
+            numbers[part] = {**result.parts()[0], **result.parts()[1]}
     if found.modules is not None:
         numbers["modules"] = {**found.modules.parts()[0], **found.modules.parts()[1]}
     name = found.facts["name"]
-    return Page(f"{name}: explained", f"How {name} adds" if found.config.prompts.operation == "add" else f"How {name} multiplies",
+    heading = (
+        f"How {name} holds numbers"
+        if found.residual is not None
+        else f"How {name} {'adds' if found.config.prompts.operation == 'add' else 'multiplies'}"
+    )
+    return Page(f"{name}: explained", heading,
                 finding(found), _tiles(found), doubts(found), tuple(sections), numbers)  # fmt: skip
 
 

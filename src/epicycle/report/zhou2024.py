@@ -12,6 +12,7 @@ from epicycle.analysis.explain import Explanation
 from epicycle.plots import language as draw
 from epicycle.plots import style
 from epicycle.report.explain import spectrum_drawing
+from epicycle.report.ledger import ledger_section, verdict_counts
 from epicycle.report.page import Page, Section, Tile, drawing, number, table
 from epicycle.report.references import LANGUAGE, REFERENCES
 from epicycle.studies.ledger import Entry
@@ -43,10 +44,7 @@ def finding(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
     top = sum(all(a["place"] <= 10 for a in found) for found in at)
     sentences.append(f"Periods 2, 2.5, 5 and 10 of the pre-trained embedding are all beyond numbers permuted within decades (p <= 0.01) in {beyond} of {len(at)} seeds, and "
                      f"all among its ten largest without the trend in {top}. No sentence it read states a sum.")  # fmt: skip
-    counts = {
-        verdict: sum(e.verdict == verdict for e in entries)
-        for verdict in ("confirmed", "refuted", "undetermined", "not run")
-    }
+    counts = verdict_counts(entries)
     if len(chosen.seeds) >= 3:
         sentences.append(f"Of {len(entries)} claims, {counts['confirmed']} are confirmed, {counts['refuted']} refuted and {counts['undetermined']} undetermined on these models; "
                          f"{counts['not run']} were not run.")  # fmt: skip
@@ -167,52 +165,6 @@ def _ablations(study: Study) -> Section:
                    ("Read a removal against its own brackets: the bands differ in rank.",))  # fmt: skip
 
 
-def _ledger(entries: Sequence[Entry]) -> Section:
-    rows = []
-    for e in entries:
-        values = e.as_json()
-        measured = (
-            ""
-            if values["measured"] is None
-            else f"{number(values['measured'])} ({number(values['interval'][0])} to {number(values['interval'][1])})"
-        )
-        control = "" if values["control"] is None else number(values["control"])
-        rows.append(
-            [
-                e.claim.id,
-                e.claim.statement,
-                e.verdict,
-                e.claim.published,
-                measured,
-                e.claim.measured,
-                control,
-                e.claim.control,
-                e.claim.rule,
-                e.reason,
-            ]
-        )
-    body = table(
-        [
-            "claim",
-            "statement",
-            "verdict",
-            "published",
-            "ours, mean (range over seeds)",
-            "what ours is",
-            "control",
-            "what the control is",
-            "rule",
-            "reason",
-        ],
-        rows,
-    )
-    body += ("<p class='caveat'>A verdict speaks of these small models on number text, not of the paper's: confirmed if the rule holds in every seed of at least three, refuted if in "
-             "none, undetermined otherwise.</p>")  # fmt: skip
-    return Section(
-        "ledger", "Ledger", "Every claim of the paper that this preset can grade, and those it cannot.", body
-    )
-
-
 def _models(study: Study) -> Section:
     rows = [["pre-trained", str(seed), run.id, study.embeddings[seed].run.id] for seed, run in study.pretrained.items()]
     rows += [
@@ -272,7 +224,9 @@ def study_page(study: Study, entries: Sequence[Entry]) -> Page:
     chosen = study.preset
     sections = [_curves(study), _spectra(study), _modules(study), _ablations(study)]
     if len(chosen.seeds) >= 3:
-        sections.append(_ledger(entries))
+        sections.append(
+            ledger_section(entries, "A verdict speaks of these small models on number text, not of the paper's.")
+        )
     sections.append(_models(study))
     spectrum = study.embeddings[min(chosen.seeds)].spectrum
     assert spectrum is not None

@@ -81,6 +81,9 @@ class NumberSpace(Result):
 
     def sentence(self) -> str:
         """What a user needs to know, in one sentence."""
+        if not self.count:
+            return ("This tokenizer has no token for the number 0, bare or with a leading space: there is no number space to look at, only the stream "
+                    "where a number ends (--table residual).")  # fmt: skip
         if self.is_digits_only:
             return ("This tokenizer writes numbers digit by digit: there is no embedding row per number, so the embedding spectrum "
                     "and number logits cover the digits only; read numbers at their last digit instead (--table residual).")  # fmt: skip

@@ -6,12 +6,13 @@ shuffled and split 80 : 10 : 10. With operands 0..260 that gives 27,352 / 3,419 
 
 import dataclasses
 import random
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Int
 
-from epicycle.errors import ConfigError
+from epicycle.errors import ConfigError, DataError
 
 TEMPLATES: dict[tuple[str, str], tuple[str, ...]] = {
     ("add", "sentences"): (
@@ -112,7 +113,9 @@ class PromptTask:
     def name(self) -> str:
         """What is asked, in a few words."""
         c = self.config
-        return f"{'sums' if c.operation == 'add' else 'products'} of two numbers 0..{c.largest_operand}"
+        most = c.largest_operand * 2 if c.operation == "add" else c.largest_operand**2
+        up_to = f", up to {c.largest_answer}" if c.largest_answer < most else ""
+        return f"{'sums' if c.operation == 'add' else 'products'} of two numbers 0..{c.largest_operand}{up_to}"
 
     def rows(self, split: Split) -> Questions:
         """The questions of one split."""
@@ -165,12 +168,42 @@ class PromptTask:
         questions = self.prompts(split, swapped=swapped)
         solved = self.demonstrations()
         if not solved:
-            return [list(row) for row in tokenizer(questions)["input_ids"]]
-        plain = lambda text: list(tokenizer.encode(text, add_special_tokens=False))  # noqa: E731
-        head = [*tokenizer([solved[0][0]])["input_ids"][0], int(ids[solved[0][1]])]
+            return question_tokens(tokenizer, questions)
+        head = [*question_tokens(tokenizer, [solved[0][0]])[0], int(ids[solved[0][1]])]
         for text, answer in solved[1:]:
-            head += [*plain("\n" + text), int(ids[answer])]
-        return [head + plain("\n" + text) for text in questions]
+            head += [*_plain(tokenizer, ["\n" + text])[0], int(ids[answer])]
+        return [head + row for row in _plain(tokenizer, ["\n" + text for text in questions])]
+
+
+def question_tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts that are to be continued: what the tokenizer puts in front of a text stays, what it puts behind goes.
+
+    Args:
+        tokenizer: Called with texts, with and without its special tokens.
+        texts: At least one.
+
+    Raises:
+        DataError: The tokenizer does not know a word, or rewrites a text where it adds its special tokens.
+    """
+    rows = _plain(tokenizer, texts)
+    whole, first = list(tokenizer([texts[0]])["input_ids"][0]), rows[0]
+    at = next((i for i in range(len(whole) - len(first) + 1) if whole[i : i + len(first)] == first), None)
+    if at is None:
+        raise DataError(f"got a tokenizer that writes {texts[0]!r} differently with its special tokens; expected it to add them at the ends only. "
+                        "Use another tokenizer.")  # fmt: skip
+    return [whole[:at] + row for row in rows]
+
+
+def _plain(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids without special tokens, each of them known to the tokenizer."""
+    rows = [list(row) for row in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is not None:
+        lost = next((text for text, row in zip(texts, rows, strict=True) if unknown in row), None)
+        if lost is not None:
+            raise DataError(f"got the question {lost.strip()!r}, parts of which this tokenizer does not know; expected every word and sign to be known. "
+                            "Choose another --form.")  # fmt: skip
+    return rows
 
 
 def prompt_task(config: PromptConfig) -> PromptTask:

@@ -36,7 +36,7 @@ def text_files(paths: list[Path]) -> list[Path]:
         found += [
             p for p in inside if path.is_file() or not any(part.startswith(".") for part in p.relative_to(path).parts)
         ]
-    texts = [path for path in found if _is_text(path)]
+    texts = [path for path in {path.resolve(): path for path in found}.values() if _is_text(path)]
     if not texts:
         raise DataError(f"got {', '.join(map(str, paths))} with {len(found)} file{'s' * (len(found) != 1)}, none of which is UTF-8 text; expected "
                         "text to train on. Choose another folder.")  # fmt: skip

@@ -30,7 +30,7 @@ class ShapeConfig:
     """Dropout of embedding, attention and residual; 0.1 is GPT-2's, 0 makes one process and several agree."""
 
     def __post_init__(self):
-        if min(self.num_layers, self.width, self.num_heads, self.context) < 1:
+        if min(self.num_layers, self.width, self.num_heads) < 1 or self.context < 2:
             raise ConfigError(f"got {self.num_layers} layers, width {self.width}, {self.num_heads} heads and context {self.context}; expected "
                               "at least 1 of each. Mend the one that is not.")  # fmt: skip
         if self.width % self.num_heads:

@@ -1,0 +1,46 @@
+"""The ledger of claims as a section of a report."""
+
+from collections.abc import Sequence
+
+from epicycle.report.page import Section, number, table
+from epicycle.studies.ledger import Entry
+
+HEADER = (
+    "claim",
+    "statement",
+    "verdict",
+    "published",
+    "ours, mean (range over seeds)",
+    "what ours is",
+    "control",
+    "what the control is",
+    "rule",
+    "reason",
+)
+
+
+def ledger_section(entries: Sequence[Entry], caveat: str) -> Section:
+    """Every claim with its verdict; published and measured values stand in columns of their own."""
+    rows = []
+    for e in entries:
+        values, c = e.as_json(), e.claim
+        measured = (
+            ""
+            if values["measured"] is None
+            else f"{number(values['measured'])} ({number(values['interval'][0])} to {number(values['interval'][1])})"
+        )
+        control = "" if values["control"] is None else number(values["control"])
+        rows.append(
+            [c.id, c.statement, e.verdict, c.published, measured, c.measured, control, c.control, c.rule, e.reason]
+        )
+    body = table(list(HEADER), rows)
+    return Section("ledger", "Ledger", "Every claim of the paper that this preset can grade, and those it cannot.", body,
+                   (caveat, "Confirmed: the rule holds in every seed of at least three; refuted: in none; undetermined: otherwise, or fewer than three seeds can tell."))  # fmt: skip
+
+
+def verdict_counts(entries: Sequence[Entry]) -> dict[str, int]:
+    """Verdict -> number of claims."""
+    return {
+        verdict: sum(e.verdict == verdict for e in entries)
+        for verdict in ("confirmed", "refuted", "undetermined", "not run")
+    }
