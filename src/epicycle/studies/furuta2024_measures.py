@@ -20,7 +20,7 @@ from epicycle.runs.directory import Run
 from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Condition, Study, scratch
 from epicycle.studies.ledger import Reading
 from epicycle.tasks.label_statistics import label_statistics
-from epicycle.tasks.modular import TaskConfig, modular_task
+from epicycle.tasks.modular import TaskConfig, modular_task, split
 from epicycle.tasks.operations import OPERATIONS
 
 FALLS = 0.8
@@ -400,11 +400,13 @@ def labels_do_not_tell(study: Study, seed: int) -> Reading:
     after Bonferroni. Control: the same with the groups drawn at random.
     """
     formulas = [text for family in OPERATIONS.values() for text in family.values()]
+    tasks = [modular_task(TaskConfig(formulas=(text,))) for text in formulas]
+    sides = [
+        split(TaskConfig(split_seed=100 * seed + i), tasks[0].operands) for i in range(100)
+    ]  # all formulas have all pairs
     rows = []
-    for text in formulas:
-        splits = [
-            label_statistics(modular_task(TaskConfig(formulas=(text,), split_seed=100 * seed + i))) for i in range(100)
-        ]
+    for task in tasks:
+        splits = [label_statistics(task, sides=each) for each in sides]
         rows.append(np.mean(splits, axis=0))
     table, group = np.array(rows), np.array([text in GENERALISES for text in formulas])
     random = np.random.default_rng(seed).permutation(group)

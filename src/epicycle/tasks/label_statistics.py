@@ -18,10 +18,16 @@ class LabelStatistics(NamedTuple):
     test_entropy: float
 
 
-def label_statistics(task: Task, index: int = 0) -> LabelStatistics:
-    """Label histograms of the two sides of the split of one formula."""
+def label_statistics(task: Task, index: int = 0, sides: tuple[np.ndarray, np.ndarray] | None = None) -> LabelStatistics:
+    """Label histograms of the two sides of a split.
+
+    Args:
+        task: Any task.
+        index: Which formula of a mixture.
+        sides: Rows to train on and to test on; the task's own split if not given.
+    """
     counts = []
-    for part in (task.train, task.test):
+    for part in (task.train, task.test) if sides is None else sides:
         rows = part[task.defined[index, part]]
         counts.append(np.bincount(task.labels[index, rows], minlength=task.config.modulus))
     p, q = (count / count.sum() for count in counts)
