@@ -3,47 +3,171 @@
 import argparse
 from typing import Any
 
-HELP = "Lists the runs under --out: outcome, when they grokked, accuracy."
+HELP = (
+    "Lists, filters, compares and exports the runs under --out. Columns: id, formula, modulus, train_fraction, seed, frozen, source, outcome, first, "
+    "test_accuracy and more (--columns all)."
+)
+SHOWN = ("id", "outcome", "first", "test_accuracy", "seconds")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """This command has no options of its own."""
+    """Options of this command."""
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="COND",
+        help="outcome=grokked, first<5000, formula~b^2, frozen=none; may be repeated",
+    )
+    parser.add_argument("--sort", metavar="COLUMN", help="ascending; -COLUMN for descending")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N rows")
+    parser.add_argument("--columns", metavar="A,B", help="columns to show, or all")
+    parser.add_argument(
+        "--group-by", metavar="A,B", help="success per group: grokked, 95 %% interval, Kaplan-Meier median step"
+    )
+    parser.add_argument("--compare", nargs="+", metavar="RUN", help="these runs side by side, where they differ")
+    parser.add_argument("--export", metavar="FILE", help="write the rows to a .csv or .parquet file")
+    parser.add_argument(
+        "--sql", metavar="QUERY", help="a query over the tables runs and history (needs the extra `query`)"
+    )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """List runs."""
+    from epicycle.cli.main import say
+    from epicycle.errors import ConfigError
+    from epicycle.runs.query import check_columns, chosen, rows
+
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError(f"got --limit {options.limit}; expected at least 1. Try 20.")
+    table, faults = rows(options.out)
+    for fault in faults:
+        say(fault)
+    table = chosen(table, options.where)
+    if options.sort:
+        name = options.sort.removeprefix("-")
+        check_columns([name])
+        known, missing = [r for r in table if r[name] is not None], [r for r in table if r[name] is None]
+        table = sorted(known, key=lambda r: r[name], reverse=options.sort.startswith("-")) + missing
+    table = table[: options.limit]
+    if options.sql:
+        from epicycle.runs.sql import query
+
+        names, found = query(table, options.sql)
+        _print(options, names, [list(each) for each in found])
+        return {"columns": names, "rows": [list(each) for each in found]}
+    if options.compare:
+        return _compare(options, table)
+    if options.export:
+        _export(options.export, table)
+        say(f"{len(table):,} runs: {options.export}")
+    if options.group_by:
+        return _groups(options, table)
+    columns = _columns(options.columns)
+    if not table:
+        say(
+            f"no runs in {options.out}{' that meet every condition' if options.where else '; begin with `epicycle demo`'}"
+        )
+    elif not options.export:
+        _print(options, columns, [[each[name] for name in columns] for each in table])
+    return {
+        "runs": [
+            each | {"steps": {name: each[name] for name in ("memorised", "first", "sustained", "stable", "trained")}}
+            for each in table
+        ]
+    }
+
+
+def _columns(text: str | None) -> list[str]:
+    from epicycle.runs.query import COLUMNS, check_columns
+
+    names: list[str] = (
+        [*SHOWN] if not text else [*COLUMNS] if text == "all" else [name.strip() for name in text.split(",")]
+    )
+    check_columns(names)
+    return names
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _print(options: argparse.Namespace, names: list[str], table: list[list[Any]]) -> None:
+    """Aligned columns on stdout, nothing cut: an id can be copied, a pipe gets whole lines."""
+    if options.json:
+        return
+    import sys
+
+    cells = [names, *([_cell(value) for value in each] for each in table)]
+    right = [
+        bool(table) and all(value is None or isinstance(value, int | float) for value in column)
+        for column in zip(*table, strict=True)
+    ] or [False] * len(names)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for each in cells:
+        line = "  ".join(
+            text.rjust(width) if is_right else text.ljust(width)
+            for text, width, is_right in zip(each, widths, right, strict=True)
+        )
+        sys.stdout.write(line.rstrip() + "\n")
+
+
+def _compare(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[str, Any]:
+    from epicycle.runs.directory import find_run
+    from epicycle.runs.query import differences, row
+
+    runs = [row(find_run(name, options.out)) for name in options.compare]
+    found = differences(runs)
+    _print(
+        options, ["", *(f"run {i + 1}" for i in range(len(runs)))], [[name, *values] for name, values in found.items()]
+    )
+    return {"runs": runs, "differences": found}
+
+
+def _export(path: str, table: list[dict[str, Any]]) -> None:
     from pathlib import Path
 
-    from epicycle.cli.main import rich_console, say
-    from epicycle.errors import RunError
-    from epicycle.runs.directory import list_runs
+    from epicycle.errors import ConfigError
+    from epicycle.runs.query import write_csv
 
-    rows = []
-    for each in list_runs(Path(options.out)):
-        try:
-            record = each.record()
-        except RunError as error:
-            say(str(error))
-            continue
-        rows.append({
-            "id": each.id, "status": record["status"], "outcome": record["outcome"],
-            "steps": record.get("steps"), "final": record.get("final"), "seconds": record.get("seconds"),
-        })  # fmt: skip
-    if not options.json:
-        from rich.table import Table
+    if path.endswith(".csv"):
+        write_csv(table, Path(path))
+    elif path.endswith(".parquet"):
+        from epicycle.runs.sql import write_parquet
 
-        table = Table(box=None, pad_edge=False)
-        for name in ("run", "status", "outcome", "grokked", "held-out accuracy", "seconds"):
-            table.add_column(name, justify="left" if name in ("run", "status", "outcome") else "right", no_wrap=True,
-                             overflow="ignore" if name == "run" else "ellipsis")  # fmt: skip
-        for row in rows:
-            first = (row["steps"] or {}).get("first")
-            final = row["final"] or {}
-            accuracy = final.get(
-                "test_accuracy", final.get("validation_accuracy")
-            )  # language runs keep the test part for `explain`
-            table.add_row(row["id"], row["status"], row["outcome"] or "", "" if first is None else f"{first:,}",
-                          "" if accuracy is None else f"{accuracy:.4f}",
-                          f"{row['seconds']:.1f}" if row["seconds"] else "")  # fmt: skip
-        rich_console().print(table if rows else f"no runs in {options.out}; begin with `epicycle demo`")
-    return {"runs": rows}
+        write_parquet(table, Path(path))
+    else:
+        raise ConfigError(f"got --export {path}; expected a name that ends in .csv or .parquet. Try runs.csv.")
+
+
+def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[str, Any]:
+    from epicycle.analysis.statistics import rate, time_to_event
+    from epicycle.runs.query import grouped
+
+    by = [name.strip() for name in options.group_by.split(",")]
+    trained = [each for each in table if each["kind"] == "grok" and each["status"] == "finished"]
+    found, lines = [], []
+    for key, runs in grouped(trained, by).items():
+        hit = rate(sum(each["first"] is not None for each in runs), len(runs))
+        time = time_to_event([each["first"] for each in runs], [each["trained"] for each in runs])
+        best = max(each["test_accuracy"] for each in runs)
+        found.append(dict(zip(by, key, strict=True)) | {"runs": hit.total, "grokked": hit.count, "low": hit.low, "high": hit.high, "median": time.median,
+                                                        "restricted_mean": time.restricted_mean, "horizon": time.horizon, "best_final_accuracy": best})  # fmt: skip
+        lines.append(
+            [
+                *key,
+                f"{hit.count} of {hit.total}",
+                f"{hit.low:.0%} to {hit.high:.0%}",
+                time.median,
+                f"{time.restricted_mean:,.0f} up to {time.horizon:,.0f}",
+                best,
+            ]
+        )
+    _print(
+        options, [*by, "grokked", "95 % interval", "median step", "mean step, restricted", "best final accuracy"], lines
+    )
+    return {"groups": found}

@@ -5,15 +5,14 @@ claims it is asked for, each with the same seeds for split and weights, and noth
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from epicycle.analysis.grok import Grok, analyse_run
 from epicycle.errors import ConfigError
-from epicycle.runs.directory import Run, create_run, open_run, run_id
+from epicycle.runs.directory import Run, create_run, run_id
 from epicycle.runs.provenance import provenance
+from epicycle.sweep.grid import Condition, Grid
 from epicycle.sweep.jobs import Engine, JobProgress
 from epicycle.sweep.sweep import sweep
 from epicycle.tasks.modular import TaskConfig
@@ -21,21 +20,6 @@ from epicycle.training.config import FrozenConfig, RunConfig, ScheduleConfig, fu
 
 PUBLISHED_STEPS = 300_000
 """Steps after which the paper calls a run not grokked."""
-
-
-class Condition(NamedTuple):
-    """A run but for its seed. `parts` are frozen: random ones, or those of the run of `source` (a formula at r = 0.3)."""
-
-    formulas: tuple[str, ...]
-    fraction: float = 0.3
-    parts: tuple[str, ...] = ()
-    source: str | None = None
-
-    @property
-    def label(self) -> str:
-        """How tables name it."""
-        kept = f", {'+'.join(self.parts)} of {self.source or 'chance'}" if self.parts else ""
-        return f"{' and '.join(self.formulas)}, r = {self.fraction:g}{kept}"
 
 
 def scratch(formula: str, fraction: float = 0.3) -> Condition:
@@ -97,38 +81,20 @@ def closure(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
     return tuple(dict.fromkeys([*sources, *conditions]))
 
 
-class Study:
-    """The runs of a preset on disk, by condition and seed; opened when they are asked for.
+class Study(Grid):
+    """The runs of a preset on disk, by condition and seed.
 
     Args:
-        run: The study's own directory.
+        run: The study's own directory, beside its runs.
         chosen: The preset.
         conditions: What was run.
     """
 
     def __init__(self, run: Run, chosen: Preset, conditions: tuple[Condition, ...]):
-        self.run, self.preset, self.conditions = run, chosen, conditions
-        self._root = run.path.parent
-        self.finished = functools.cache(self._finished)
-        self.history = functools.cache(self._history)
-        self.grok = functools.cache(self._grok)
-
-    def _finished(self, condition: Condition, seed: int) -> Run | None:
-        """The finished run, or None where it is missing."""
-        values = config(condition, seed, self.preset)
-        path = self._root / run_id(values.name, to_dict(values))
-        if not (path / "run.json").is_file():
-            return None
-        run = open_run(path)
-        return run if run.record()["status"] == "finished" else None
-
-    def _history(self, condition: Condition, seed: int) -> list[dict[str, Any]]:
-        run = self.finished(condition, seed)
-        return [] if run is None else run.history()
-
-    def _grok(self, condition: Condition, seed: int) -> Grok | None:
-        run = self.finished(condition, seed)
-        return None if run is None else analyse_run(run)
+        super().__init__(
+            {(c, seed): config(c, seed, chosen) for c in conditions for seed in chosen.seeds}, run.path.parent
+        )
+        self.run, self.preset = run, chosen
 
 
 def reproduce(

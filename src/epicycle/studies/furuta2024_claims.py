@@ -6,7 +6,7 @@ To add a claim: one entry in CLAIMS, with a measure from `furuta2024_measures` o
 from collections.abc import Sequence
 from functools import partial
 
-from epicycle.studies.furuta2024 import Condition, Study, scratch, transfer
+from epicycle.studies.furuta2024 import Study, scratch, transfer
 from epicycle.studies.furuta2024_measures import (
     MINUS,
     PLUS,
@@ -30,6 +30,7 @@ from epicycle.studies.furuta2024_measures import (
     uses_sine,
 )
 from epicycle.studies.ledger import Claim, Entry, Reading, grade
+from epicycle.sweep.grid import Condition
 from epicycle.tasks.operations import OPERATIONS
 
 LINEAR = tuple(OPERATIONS["linear"].values())

@@ -17,8 +17,9 @@ from epicycle.fourier.measures import ffd
 from epicycle.fourier.spectra import fourier_norms
 from epicycle.models.sites import embedding
 from epicycle.runs.directory import Run
-from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Condition, Study, scratch
+from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch
 from epicycle.studies.ledger import Reading
+from epicycle.sweep.grid import Condition
 from epicycle.tasks.label_statistics import label_statistics
 from epicycle.tasks.modular import TaskConfig, modular_task, split
 from epicycle.tasks.operations import OPERATIONS

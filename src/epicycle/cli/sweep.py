@@ -1,0 +1,175 @@
+"""`epicycle sweep`."""
+
+import argparse
+from typing import Any
+
+HELP = (
+    "Trains many runs: every formula, train fraction, modulus and seed, from scratch or with parts frozen from other runs of the sweep. Says what is "
+    "there already and what the rest costs before it begins; running it again does only what is missing."
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    from epicycle.tasks.operations import OPERATIONS
+
+    parser.add_argument(
+        "formulas", nargs="*", metavar="FORMULA", help="a formula or name; a mixture with commas, such as a+b,a*b"
+    )
+    parser.add_argument(
+        "--family", action="append", default=[], choices=tuple(OPERATIONS), help="all published operations of a family"
+    )
+    parser.add_argument("--train-fractions", default="0.3", metavar="R,R", help="shares of all pairs to train on")
+    parser.add_argument("--moduli", default="97", metavar="P,P", help="moduli")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds of split and weights, counting up")
+    parser.add_argument("--seed", type=int, default=0, help="the first of them")
+    parser.add_argument(
+        "--sources",
+        default="",
+        metavar="F,F",
+        help="formulas whose runs (first train fraction) the frozen parts come from; random: this run's own weights",
+    )
+    parser.add_argument(
+        "--freeze", default="", metavar="P,P", help="embedding, body: each a column of the transfer matrix"
+    )
+    parser.add_argument(
+        "--recipe", choices=("furuta2024", "nanda2023"), default="furuta2024", help="named configuration"
+    )
+    parser.add_argument("--max-steps", type=int, default=300_000, help="optimiser updates at most")
+    parser.add_argument(
+        "--hold-evaluations",
+        type=int,
+        default=20,
+        help="stop after this many evaluations in a row at 99 %% test accuracy",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "stacked", "ray"),
+        default="local",
+        help="processes here, stacks on a GPU, or a Ray cluster",
+    )
+    parser.add_argument("--address", default="auto", help="of the Ray cluster: auto, host:port, or local")
+    parser.add_argument("--plan", action="store_true", help="only say what would be run and what it costs at most")
+
+
+def configs(options: argparse.Namespace) -> list[Any]:
+    """Every run of the sweep, those that others take weights from first."""
+    import dataclasses
+
+    from epicycle.errors import ConfigError
+    from epicycle.runs.directory import run_id
+    from epicycle.tasks.modular import TaskConfig
+    from epicycle.tasks.operations import OPERATIONS
+    from epicycle.training.config import RECIPES, FrozenConfig, ScheduleConfig, to_dict
+
+    targets = [tuple(part.strip() for part in text.split(",")) for text in options.formulas]
+    targets += [(text,) for family in options.family for text in OPERATIONS[family].values()]
+    if options.seeds < 1:
+        raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
+    if bool(options.sources) != bool(options.freeze):
+        raise ConfigError(
+            "got one of --sources and --freeze; expected both or none. Add --freeze embedding, or --sources a+b (or random)."
+        )
+    fractions, moduli = (
+        _numbers(options.train_fractions, float, "--train-fractions"),
+        _numbers(options.moduli, int, "--moduli"),
+    )
+    schedule = ScheduleConfig(max_steps=options.max_steps, hold_evaluations=options.hold_evaluations)
+
+    def make(formulas: tuple[str, ...], fraction: float, modulus: int, seed: int) -> Any:
+        task = TaskConfig(formulas=formulas, train_fraction=fraction, modulus=modulus, split_seed=seed)
+        return RECIPES[options.recipe](task, schedule, seed)
+
+    found: dict[str, Any] = {}
+    add = lambda config: found.setdefault(run_id(config.name, to_dict(config)), config)  # noqa: E731
+    for seed in range(options.seed, options.seed + options.seeds):
+        for modulus in moduli:
+            for source in (text.strip() for text in options.sources.split(",") if text.strip()):
+                origin = None if source == "random" else make((source,), fractions[0], modulus, seed)
+                name = "random" if origin is None else run_id(origin.name, to_dict(origin))
+                if origin is not None:
+                    add(origin)
+                for part in (text.strip() for text in options.freeze.split(",")):
+                    for formulas in targets:
+                        for fraction in fractions:
+                            add(
+                                dataclasses.replace(
+                                    make(formulas, fraction, modulus, seed),
+                                    frozen=FrozenConfig(parts=(part,), source=name),
+                                )
+                            )
+            for formulas in targets:
+                for fraction in fractions:
+                    add(make(formulas, fraction, modulus, seed))
+    return list(found.values())
+
+
+def _numbers(text: str, kind: Any, flag: str) -> list[Any]:
+    from epicycle.errors import ConfigError
+
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"got {flag} {text!r}; expected numbers with commas between them. Mend it.") from None
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Plan, train, report."""
+    import hashlib
+    import shlex
+    import sys
+    from pathlib import Path
+
+    from epicycle.cli.main import say
+    from epicycle.cli.pretrain import given_of
+    from epicycle.cli.progress import JobsProgress, spelled_seconds
+    from epicycle.report.sweep import numbers_of, write_sweep
+    from epicycle.sweep.grid import grid_of
+    from epicycle.sweep.plan import cost, plan
+    from epicycle.sweep.sweep import sweep
+    from epicycle.training.engine import chosen_device
+
+    chosen = configs(options)
+    planned = plan(chosen, options.out)
+    rest = cost(planned)
+    workers = 1 if options.engine == "stacked" else options.threads
+    say(f"{len(planned):,} runs, {rest.runs:,} to do: at most {rest.steps:,} steps, {spelled_seconds(rest.core_seconds / workers)} on {workers} "
+        f"core{'s' * (workers != 1)} of this machine if none groks early")  # fmt: skip
+    if options.plan:
+        return {
+            "runs": [{"id": each.id, "status": each.status, "steps": each.steps} for each in planned],
+            "steps": rest.steps,
+            "core_seconds": rest.core_seconds,
+        }
+    engine = _engine(options, chosen_device(options.device))
+    progress = JobsProgress()
+    sweep(chosen, options.out, engine, progress=progress, warn=say, given=given_of(options))
+    progress.close()
+    grid = grid_of(chosen, options.out)
+    command = (
+        " ".join(["epicycle", *map(shlex.quote, sys.argv[1:])]) if sys.argv[1:2] == ["sweep"] else "epicycle sweep"
+    )
+    name = hashlib.sha256("\n".join(sorted(each.id for each in planned)).encode()).hexdigest()[:8]
+    path = write_sweep(grid, command, Path(options.out) / f"sweep-{name}.html")
+    say(f"report: {path}")
+    return {"runs": numbers_of(grid), "report": str(path)}
+
+
+def _engine(options: argparse.Namespace, device: str) -> Any:
+    from epicycle.errors import ConfigError
+
+    if options.engine == "ray":
+        from epicycle.sweep.cluster import RayCluster
+
+        return RayCluster(options.out, options.address)
+    if options.engine == "stacked":
+        from epicycle.sweep.batch import Stacked
+
+        return Stacked(device, options.threads)
+    if device != "cpu":
+        raise ConfigError(
+            "got --engine local with a GPU; expected --engine stacked, which trains runs of one shape together there. Or add --device cpu."
+        )
+    from epicycle.sweep.pool import LocalPool
+
+    return LocalPool(options.threads)

@@ -1,0 +1,263 @@
+"""The report of a sweep: success tables, transfer matrices, measures aligned at the grok."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import escape
+
+from epicycle.analysis.statistics import paired, rate, time_to_event
+from epicycle.plots import style
+from epicycle.plots import sweep as draw
+from epicycle.report.page import Page, Section, Tile, drawing, table
+from epicycle.report.references import REFERENCES, references
+from epicycle.runs.directory import Run
+from epicycle.studies.furuta2024_published import published_cell
+from epicycle.sweep.grid import Condition, Grid
+
+PARTS = {"embedding": "PG-E", "body": "PG-T"}
+
+
+def _times(runs: Sequence[Run]) -> tuple[list[int | None], list[int]]:
+    steps = [run.record()["steps"] for run in runs]
+    return [s["first"] for s in steps], [s["trained"] for s in steps]
+
+
+def _outcome(grid: Grid, condition: Condition) -> list[Any]:
+    """Cells of a row: grokked with interval, median, restricted mean, best accuracy."""
+    runs = grid.runs(condition)
+    if not runs:
+        return ["not run", "", "", "", ""]
+    times, trained = _times(runs)
+    hit = rate(sum(t is not None for t in times), len(times))
+    time = time_to_event(times, trained)
+    best = min(
+        max(line["test_accuracy"] for line in grid.history(condition, seed))
+        for seed in grid.seeds
+        if grid.finished(condition, seed)
+    )
+    return [f"{hit.count} of {hit.total}", f"{hit.low:.0%} to {hit.high:.0%}", "" if time.median is None else f"{time.median:,.0f}",
+            f"{time.restricted_mean:,.0f} up to {time.horizon:,.0f}", f"{best:.1%}"]  # fmt: skip
+
+
+def _best(grid: Grid, condition: Condition) -> str:
+    """A cell in the layout of the paper's tables: seeds that grokked, or the best test accuracy of all."""
+    runs = grid.runs(condition)
+    if not runs:
+        return ""
+    hits = sum(run.record()["steps"]["first"] is not None for run in runs)
+    if hits:
+        return f"groks {hits}/{len(runs)}"
+    best = max(line["test_accuracy"] for seed in grid.seeds for line in grid.history(condition, seed))
+    return f"{best:.1%}"
+
+
+def success(grid: Grid) -> Section:
+    """Who groks, when, and at which fraction; the paper's Table A.5 beside it where it has the same cells."""
+    single = [c for c in grid.conditions if len(c.formulas) == 1 and not c.parts]
+    rows = [[c.label, *_outcome(grid, c)] for c in grid.conditions if len(c.formulas) == 1]
+    body = table(["condition", "grokked", "95 % interval", "median step", "mean step, restricted", "worst seed's best accuracy"], rows,
+                 "Interval: Wilson. Median and restricted mean: Kaplan-Meier, runs that never grokked count as not yet.")  # fmt: skip
+    fractions = sorted({c.fraction for c in single})
+    formulas = list(dict.fromkeys((c.formulas[0], c.modulus) for c in single))
+    if formulas:
+        name = lambda f, p: f if p == 97 else f"{f} mod {p}"  # noqa: E731
+        heads = [f"r = {r:g}" for r in fractions]
+        ours = [[name(f, p), *(_best(grid, Condition((f,), r, modulus=p)) for r in fractions)] for f, p in formulas]
+        body += table(
+            ["ours", *heads], ours, "Seeds that grokked, or the best test accuracy of any seed at any evaluation."
+        )
+        theirs = [[f, *(published_cell(f, r) for r in fractions)] for f, p in formulas if p == 97]
+        if theirs and any(any(cells[1:]) for cells in theirs):
+            body += table(
+                ["published", *heads],
+                theirs,
+                "Furuta et al. 2024, Table A.5: `groks`, or the best test accuracy; 3 seeds, up to 300,000 steps.",
+            )
+    mixed = [c for c in grid.conditions if len(c.formulas) > 1]
+    if mixed:
+        body += table(["mixture", "seed", "formula", "first at 99 %", "best test accuracy"], [cells for c in mixed for cells in _mixture(grid, c)],
+                      "One model for all formulas of a mixture, each with its own operator token.")  # fmt: skip
+    steps = sorted({config.schedule.max_steps for config in grid.configs.values()})
+    return Section("success", "Who groks, and when", "Seeds that reach 99 % test accuracy.", body,
+                   (f"Every run ends at {' or '.join(f'{s:,}' for s in steps)} steps at the latest: what has not grokked by then might later.",))  # fmt: skip
+
+
+def _mixture(grid: Grid, condition: Condition) -> list[list[Any]]:
+    rows = []
+    for seed in grid.seeds:
+        history = grid.history(condition, seed)
+        for formula in history[0]["tasks"] if history else ():
+            curve = [(line["step"], line["tasks"][formula]["test_accuracy"]) for line in history]
+            first = next((step for step, accuracy in curve if accuracy >= 0.99), None)
+            rows.append(
+                [
+                    condition.label,
+                    str(seed),
+                    formula,
+                    "never" if first is None else f"{first:,}",
+                    f"{max(a for _, a in curve):.1%}",
+                ]
+            )
+    return rows
+
+
+def transfer(grid: Grid) -> Section | None:
+    """Frozen parts under new tasks, against the same seeds from scratch; None where there are none."""
+    pairs = [c for c in grid.conditions if c.source is not None]
+    if not pairs:
+        return None
+    body = ""
+    for part, name in PARTS.items():
+        here = [c for c in pairs if c.parts == (part,)]
+        if here:
+            body += _matrix(grid, here, f"{name}: {part} frozen")
+    rows = []
+    for c in pairs:
+        rival = c.rival
+        seeds = [s for s in grid.seeds if grid.finished(c, s) and grid.finished(rival, s)]
+        if seeds:
+            ours, other = ([_first(grid, each, s) for s in seeds] for each in (c, rival))
+            found = paired(ours, other)
+            ratio = "" if found.median_ratio is None else f"{found.median_ratio:.2g}"
+            rows.append([c.source, PARTS.get(c.parts[0], c.parts[0]), c.formulas[0], f"{c.fraction:g}", f"{found.earlier_a} of {found.pairs}",
+                         f"{found.p_time:.2f}", ratio, *_outcome(grid, c)[:3]])  # fmt: skip
+    body += table(["from", "part", "onto", "r", "earlier than scratch, same seed", "sign test p", "times faster, median", "grokked", "95 % interval", "median step"], rows,
+                  "Three seeds cannot give a sign test below 0.25.")  # fmt: skip
+    return Section("transfer", "Transfer", "Weights of a grokked run, frozen, under a new task: against the same seed from scratch.", body,
+                   ("A frozen part of a run that had grokked: where the source had not, the run's own page says so.",))  # fmt: skip
+
+
+def _first(grid: Grid, condition: Condition, seed: int) -> int | None:
+    run = grid.finished(condition, seed)
+    return None if run is None else run.record()["steps"]["first"]
+
+
+def _matrix(grid: Grid, conditions: Sequence[Condition], title: str) -> str:
+    sources = list(dict.fromkeys(str(c.source) for c in conditions))
+    targets = list(dict.fromkeys(c.formulas[0] for c in conditions))
+    values = np.full((len(sources), len(targets)), np.nan)
+    labels = [["" for _ in targets] for _ in sources]
+    for c in conditions:
+        runs, base = grid.runs(c), grid.runs(c.rival)
+        if not runs:
+            continue
+        i, j = sources.index(str(c.source)), targets.index(c.formulas[0])
+        times, trained = _times(runs)
+        time = time_to_event(times, trained)
+        count = f"{sum(t is not None for t in times)}/{len(times)}"
+        labels[i][j] = f"{count}" if time.median is None else f"{count}\n{time.median:,.0f}"
+        if base:
+            own, other = time.restricted_mean, time_to_event(*_times(base)).restricted_mean
+            values[i, j] = np.log10(own / other)
+    with style.figure(max(3.6, 1.0 + 1.1 * len(targets)), 0.9 + 0.55 * len(sources)) as (fig, ax):
+        draw.matrix(values, labels, [f"from {s}" for s in sources], targets, ax, title)
+        return drawing(
+            style.svg(fig, f"Transfer matrix, {title}"),
+            "Seeds that grokked and median step; green: earlier than from scratch, red: later or never.",
+        )
+
+
+def trajectories(grid: Grid) -> Section | None:
+    """FFD and FCR of runs that grokked, aligned at the grok; None where there are none."""
+    groups = [c for c in grid.conditions if len(c.formulas) == 1 and not c.parts]
+    body, shown = "", {}
+    for site in ("W_E", "W_L"):
+        with style.figure(9.6, 2.7, 1, 2) as (fig, axes):
+            for ax, name in zip(axes, ("ffd", "fcr"), strict=True):
+                curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+                for c in groups[:8]:
+                    for seed in grid.seeds:
+                        first = _first(grid, c, seed)
+                        if first:
+                            history = grid.history(c, seed)
+                            x = np.array([line["step"] for line in history]) / first
+                            curves.setdefault(c.label, []).append(
+                                (
+                                    x,
+                                    np.array(
+                                        [line["measures"]["weights"]["additive"][site][name] for line in history], float
+                                    ),
+                                )
+                            )
+                draw.aligned(curves, ax, f"{name.upper()} of {site}", name.upper())
+                shown = curves
+            if not shown:
+                return None
+            axes[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+            body += drawing(style.svg(fig, f"FFD and FCR of {site}, aligned at the grok"))
+    more = f" The first eight of {len(groups)} conditions." if len(groups) > 8 else ""
+    return Section("trajectories", "FFD and FCR, aligned at the grok", f"Additive basis, one line per seed; 1 is the first evaluation with 99 % test accuracy.{more}",
+                   body, ("FFD at eta 0.5 divides cosine and sine by separate maxima, as published; white noise has FFD 1 and FCR 0.93.",))  # fmt: skip
+
+
+def provenance(grid: Grid, command: str) -> Section:
+    """Every run with its outcome and the revision it was trained at."""
+    rows = []
+    for c in grid.conditions:
+        for seed in grid.seeds:
+            run = grid.finished(c, seed)
+            if run is None:
+                rows.append([c.label, str(seed), "not run", "", "", ""])
+            else:
+                record = run.record()
+                rows.append(
+                    [
+                        c.label,
+                        str(seed),
+                        run.id,
+                        str(record["outcome"]),
+                        f"{record['steps']['trained']:,}",
+                        str(record["provenance"]["revision"] or "installed")[:12],
+                    ]
+                )
+    body = f"<pre>{escape(command)}</pre>" + table(
+        ["condition", "seed", "run", "outcome", "steps", "revision"], rows, "Every run has a page of its own."
+    )
+    body += "".join(f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in references("furuta2024"))
+    return Section("provenance", "Runs, and how to do this again", "Where everything lies.", body)
+
+
+def numbers_of(grid: Grid) -> list[dict[str, Any]]:
+    """Every run as plain values."""
+    found = []
+    for c in grid.conditions:
+        for seed in grid.seeds:
+            run = grid.finished(c, seed)
+            if run is not None:
+                own = run.record()
+                found.append({"condition": c._asdict(), "label": c.label, "seed": seed, "id": run.id, "outcome": own["outcome"], "steps": own["steps"],
+                              "final": own["final"], "provenance": own["provenance"], "source": own.get("source")})  # fmt: skip
+    return found
+
+
+def sweep_page(grid: Grid, command: str) -> Page:
+    """The report of a sweep."""
+    sections = [section for section in (success(grid), transfer(grid), trajectories(grid)) if section is not None]
+    sections.append(provenance(grid, command))
+    runs = [run for c in grid.conditions for run in grid.runs(c)]
+    hit = sum(run.record()["steps"]["first"] is not None for run in runs)
+    finding = f"{hit} of {len(runs)} runs groked: {len(grid.conditions)} conditions with {len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)}.".replace(
+        "groked", "grokked"
+    )
+    tiles = (
+        Tile("runs", f"{len(runs):,}", f"of {len(grid.configs):,} planned"),
+        Tile("grokked", f"{hit:,}", "99 % test accuracy at an evaluation"),
+    )
+    doubts = ("A success rate from three seeds is weak: three of three leaves anything between 44 and 100 % possible (Wilson).",
+              "A run that has not grokked by its last step might later; medians and restricted means say how far was looked.")  # fmt: skip
+    return Page(
+        "epicycle sweep",
+        "A sweep",
+        (finding,),
+        tiles,
+        doubts,
+        tuple(sections),
+        {"command": command, "runs": numbers_of(grid)},
+    )
+
+
+def write_sweep(grid: Grid, command: str, path: Path) -> Path:
+    """Write the page and the JSON of its numbers beside it; returns the path of the former."""
+    return sweep_page(grid, command).save(path)

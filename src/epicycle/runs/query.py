@@ -1,0 +1,135 @@
+"""Many runs as a table: one row per run with plain values, filters, groups, and export."""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from epicycle._files import atomic
+from epicycle.errors import ConfigError, EpicycleError
+from epicycle.runs.directory import Run, list_runs
+
+COLUMNS = (
+    "id", "kind", "status", "outcome", "formula", "modulus", "train_fraction", "seed", "split_seed", "frozen", "source", "recipe", "memorised", "first",
+    "sustained", "stable", "trained", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "seconds", "engine", "device", "threads", "revision",
+    "directory",
+)  # fmt: skip
+"""Columns of the table, in their order."""
+CONDITION = re.compile(r"\s*(?P<column>\w+)\s*(?P<sign><=|>=|!=|=|<|>|~)\s*(?P<value>.*?)\s*$")
+
+
+def row(run: Run) -> dict[str, Any]:
+    """One run as plain values; None where a kind of run has no such value."""
+    record = run.record()
+    resolved = record["config"]["resolved"]
+    task, facts, frozen = resolved.get("task") or {}, record.get("provenance") or {}, resolved.get("frozen") or {}
+    steps, final = record.get("steps") or {}, record.get("final") or {}
+    values = {
+        "id": run.id, "kind": resolved.get("kind", "grok"), "status": record["status"], "outcome": record["outcome"],
+        "formula": " and ".join(task["formulas"]) if task else None, "modulus": task.get("modulus"), "train_fraction": task.get("train_fraction"),
+        "seed": resolved.get("seed"), "split_seed": task.get("split_seed"), "frozen": "+".join(frozen.get("parts", ())) or None, "source": frozen.get("source"),
+        "recipe": resolved.get("recipe"), **{name: steps.get(name) for name in ("memorised", "first", "sustained", "stable", "trained")},
+        **{name: final.get(name) for name in ("train_loss", "test_loss", "train_accuracy", "test_accuracy")}, "seconds": record.get("seconds"),
+        "engine": record.get("engine"), "device": facts.get("device"), "threads": facts.get("threads"), "revision": facts.get("revision"),
+        "directory": str(run.path),
+    }  # fmt: skip
+    if values["test_accuracy"] is None:  # language runs keep the test part for `explain`
+        values["test_accuracy"] = final.get("validation_accuracy")
+    return values
+
+
+def rows(root: Path | str) -> tuple[list[dict[str, Any]], list[str]]:
+    """All runs under a directory, and a sentence for each that cannot be read."""
+    found, faults = [], []
+    for run in list_runs(Path(root)):
+        try:
+            found.append(row(run))
+        except EpicycleError as error:
+            faults.append(str(error))
+    return found, faults
+
+
+def chosen(table: Sequence[dict[str, Any]], conditions: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows that meet every condition, such as `outcome=grokked`, `first<5000`, `formula~b^2`, `source!=random`.
+
+    `~` is part of a text. A value that is missing meets only `COLUMN=none`.
+
+    Raises:
+        ConfigError: A condition cannot be read, names no column, or compares a text by size.
+    """
+    kept = list(table)
+    for text in conditions:
+        match = CONDITION.match(text)
+        if not match or match["column"] not in COLUMNS:
+            raise ConfigError(f"got condition {text!r}; expected a column ({', '.join(COLUMNS[:16])}, ...), one of = != < > <= >= ~, and a value. "
+                              "Try outcome=grokked.")  # fmt: skip
+        kept = [each for each in kept if _meets(each[match["column"]], match["sign"], match["value"], text)]
+    return kept
+
+
+def _meets(value: Any, sign: str, wanted: str, text: str) -> bool:
+    if wanted.lower() == "none":
+        return (value is None) == (sign == "=")
+    if value is None:
+        return sign == "!="
+    if sign == "~":
+        return wanted in str(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(wanted.replace(",", ""))
+        except ValueError:
+            raise ConfigError(
+                f"got condition {text!r}, which compares a number with {wanted!r}; expected a number. Mend it."
+            ) from None
+        return {
+            "=": value == number,
+            "!=": value != number,
+            "<": value < number,
+            ">": value > number,
+            "<=": value <= number,
+            ">=": value >= number,
+        }[sign]
+    if sign in ("=", "!="):
+        return (str(value).replace(" ", "") == wanted.replace(" ", "")) == (sign == "=")
+    raise ConfigError(f"got condition {text!r}, which compares a text by size; expected = != or ~. Mend it.")
+
+
+def grouped(table: Sequence[dict[str, Any]], by: Sequence[str]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """Rows with equal values in some columns together, in the order of their values.
+
+    Raises:
+        ConfigError: There is no such column.
+    """
+    check_columns(by)
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for each in table:
+        found.setdefault(tuple(each[name] for name in by), []).append(each)
+    return dict(
+        sorted(
+            found.items(),
+            key=lambda item: [
+                (value is None, value if isinstance(value, int | float) else str(value)) for value in item[0]
+            ],
+        )
+    )
+
+
+def check_columns(names: Sequence[str]) -> None:
+    """Refuse names that are no columns."""
+    if unknown := [name for name in names if name not in COLUMNS]:
+        raise ConfigError(f"got column {unknown[0]!r}; expected some of {', '.join(COLUMNS)}. Choose from these.")
+
+
+def differences(table: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Column -> values of runs side by side, only columns in which they differ."""
+    return {name: values for name in COLUMNS if len(set(map(str, values := [each[name] for each in table]))) > 1}
+
+
+def write_csv(table: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write rows with the names of the columns above them."""
+    names = list(table[0]) if table else list(COLUMNS)
+    with atomic(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
+        out = csv.DictWriter(file, names)
+        out.writeheader()
+        out.writerows(table)

@@ -1,0 +1,87 @@
+"""The runs of a sweep by condition and seed, opened when they are asked for."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from epicycle.analysis.grok import Grok, analyse_run
+from epicycle.runs.directory import Run, open_run, run_id
+from epicycle.training.config import RunConfig, to_dict
+
+
+class Condition(NamedTuple):
+    """A run but for its seed. `parts` are frozen: random ones, or those of the run of `source` (its formula, or its id)."""
+
+    formulas: tuple[str, ...]
+    fraction: float = 0.3
+    parts: tuple[str, ...] = ()
+    source: str | None = None
+    modulus: int = 97
+
+    @property
+    def label(self) -> str:
+        """How tables name it."""
+        kept = f", {'+'.join(self.parts)} of {self.source or 'chance'}" if self.parts else ""
+        modulus = "" if self.modulus == 97 else f" mod {self.modulus}"
+        return f"{' and '.join(self.formulas)}{modulus}, r = {self.fraction:g}{kept}"
+
+    @property
+    def rival(self) -> "Condition":
+        """The same from scratch."""
+        return self._replace(parts=(), source=None)
+
+
+class Grid:
+    """Runs on disk by condition and seed.
+
+    Args:
+        configs: Configuration of every condition and seed.
+        root: Directory of all runs.
+    """
+
+    def __init__(self, configs: Mapping[tuple[Condition, int], RunConfig], root: Path | str):
+        self.configs, self.root = dict(configs), Path(root)
+        self.conditions = tuple(dict.fromkeys(condition for condition, _ in configs))
+        self.seeds = tuple(sorted({seed for _, seed in configs}))
+        self.finished = functools.cache(self._finished)
+        self.history = functools.cache(self._history)
+        self.grok = functools.cache(self._grok)
+
+    def _finished(self, condition: Condition, seed: int) -> Run | None:
+        """The finished run, or None where it is missing."""
+        values = self.configs.get((condition, seed))
+        if values is None:
+            return None
+        path = self.root / run_id(values.name, to_dict(values))
+        if not (path / "run.json").is_file():
+            return None
+        run = open_run(path)
+        return run if run.record()["status"] == "finished" else None
+
+    def _history(self, condition: Condition, seed: int) -> list[dict[str, Any]]:
+        """Its evaluations; none where it is missing."""
+        run = self.finished(condition, seed)
+        return [] if run is None else run.history()
+
+    def _grok(self, condition: Condition, seed: int) -> Grok | None:
+        """The run with its circuits, computed where they are not there yet."""
+        run = self.finished(condition, seed)
+        return None if run is None else analyse_run(run)
+
+    def runs(self, condition: Condition) -> list[Run]:
+        """The finished runs of a condition, by seed."""
+        return [run for seed in self.seeds if (run := self.finished(condition, seed)) is not None]
+
+
+def grid_of(configs: list[RunConfig], root: Path | str) -> Grid:
+    """A grid from a list of configurations; a source that is among them is named by its formula, another by its id."""
+    names = {run_id(c.name, to_dict(c)): " and ".join(c.task.formulas) for c in configs}
+    found = {}
+    for c in configs:
+        source = (
+            None if c.frozen is None or c.frozen.source == "random" else names.get(c.frozen.source, c.frozen.source)
+        )
+        parts = () if c.frozen is None else c.frozen.parts
+        found[Condition(c.task.formulas, c.task.train_fraction, parts, source, c.task.modulus), c.seed] = c
+    return Grid(found, root)

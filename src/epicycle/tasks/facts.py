@@ -1,0 +1,143 @@
+"""What is known of a modular task before anything is trained: symmetry, labels, factors, form, and what needs no rule."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from epicycle.errors import ConfigError
+from epicycle.numbers.polynomials import degree, interpolate, spell
+from epicycle.numbers.residues import is_prime, primitive_root
+from epicycle.tasks.factors import over_field, over_integers, polynomial
+from epicycle.tasks.forms import Form, product_form, sum_form
+from epicycle.tasks.label_statistics import label_statistics
+from epicycle.tasks.modular import Task
+
+
+class TaskFacts(NamedTuple):
+    """Facts of one formula modulo p.
+
+    labels: Different answers. is_symmetric: f(a, b) = f(b, a). bijective: per operand, f is a bijection of it for every value
+    of the others. factors: over the integers, and over the field; None where there is no polynomial or it was not decided. sum,
+    product: the forms h(g1(a) + g2(b)) and h(g1(a) * g2(b)). basis: in which a network that uses the form would be sparse.
+    guess: accuracy of the commonest answer. baseline: of memory, symmetry and the commonest answer. divergence, entropies:
+    label histograms of the split, nats.
+    """
+
+    formula: str
+    modulus: int
+    pairs: int
+    labels: int
+    is_symmetric: bool
+    bijective: dict[str, bool]
+    factors_integers: list[tuple[str, int]] | None
+    factors_field: list[tuple[str, int]] | None
+    sum: Form | None
+    product: Form | None
+    basis: str
+    guess: float
+    baseline: float
+    divergence: float
+    train_entropy: float
+    test_entropy: float
+
+
+def task_facts(task: Task) -> TaskFacts:
+    """Facts of a task of one formula.
+
+    Raises:
+        ConfigError: It is a mixture, or has operands beyond the modulus.
+    """
+    p, rule = task.config.modulus, task.rules[0]
+    if task.num_tasks > 1 or task.config.operand_range != "modulus":
+        raise ConfigError(
+            f"got {task.num_tasks} formulas over {task.config.operand_range} operands; expected one over 0..p-1. Ask for each apart."
+        )
+    count = task.operands.shape[1]
+    table = np.full((p,) * count, -1)
+    table[tuple(task.operands.T)] = np.where(task.defined[0], task.labels[0], -1)
+    poly = polynomial(rule.node)
+    forms = (sum_form(table), product_form(table)) if count == 2 else (None, None)
+    statistics = label_statistics(task)
+    return TaskFacts(
+        formula=rule.text, modulus=p, pairs=int((table >= 0).sum()), labels=len(np.unique(table[table >= 0])), is_symmetric=task.is_symmetric(),
+        bijective={name: _is_bijective(table, axis) for axis, name in enumerate("abc"[:count])},
+        factors_integers=None if poly is None else over_integers(poly),
+        factors_field=None if poly is None or not is_prime(p) else over_field(poly, p),
+        sum=forms[0], product=forms[1], basis=_basis(*forms), guess=task.guessing_accuracy(), baseline=task.baseline_accuracy(),
+        divergence=statistics.divergence, train_entropy=statistics.train_entropy, test_entropy=statistics.test_entropy,
+    )  # fmt: skip
+
+
+def _is_bijective(table: np.ndarray, axis: int) -> bool:
+    moved = np.sort(np.moveaxis(table, axis, 0).reshape(len(table), -1), axis=0)
+    return bool((moved == np.arange(len(table))[:, None]).all())
+
+
+def _is_affine(values: np.ndarray) -> bool:
+    steps = np.diff(values) % len(values)
+    return len(np.unique(steps)) == 1
+
+
+def _basis(by_sum: Form | None, by_product: Form | None) -> str:
+    """In words; `none known` is no proof that there is none."""
+    found = []
+    if by_sum is not None and by_sum.exists:
+        assert by_sum.g1 is not None and by_sum.g2 is not None
+        affine = [_is_affine(g) for g in (by_sum.g1, by_sum.g2)]
+        found.append(
+            "additive"
+            if all(affine)
+            else f"additive after relabelling {' and '.join(n for n, ok in zip('ab', affine, strict=True) if not ok)}"
+        )
+    if by_product is not None and by_product.exists:
+        found.append("multiplicative (of the shifted operands, where the witness shifts them)")
+    return " or ".join(found) or "none known"
+
+
+def witness(form: Form) -> dict[str, str] | None:
+    """g1, g2 and h as polynomials, in the form of lowest degree; None where there is no form or the modulus is no prime."""
+    if not form.exists or form.g1 is None or form.g2 is None or form.h is None or not is_prime(len(form.g1)):
+        return None
+    p = len(form.g1)
+    best: tuple[int, Any] | None = None
+    for g1, g2, h in _variants(form, p):
+        polynomials = [interpolate(g) for g in (g1, g2)]
+        size = sum(degree(c) for c in polynomials)
+        if best is None or size < best[0]:
+            best = size, (polynomials, h)
+    assert best is not None
+    polynomials, h = best[1]
+    attained = h >= 0
+    names = {"g1": spell(polynomials[0], "a", p), "g2": spell(polynomials[1], "b", p)}
+    if attained.all():
+        names["h"] = spell(interpolate(h), "x", p)
+    else:
+        names["h"] = f"a table of {int(attained.sum())} of {p} values"
+    return names
+
+
+def _variants(form: Form, p: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The same form written differently: sums scaled, exponents of products multiplied by units."""
+    assert form.g1 is not None and form.g2 is not None and form.h is not None
+    if form.kind == "sum":
+        lead = [c[degree(c)] for c in map(interpolate, (form.g1, form.g2)) if degree(c) > 0]
+        scale = pow(int(lead[0]), -1, p) if lead else 1
+        g1, g2 = (form.g1 - form.g1[0]) * scale % p, (form.g2 - form.g2[0]) * scale % p
+        shift = int(form.g1[0] + form.g2[0])
+        h = form.h[(np.arange(p) * pow(scale, -1, p) + shift) % p]
+        return [(g1, g2, h)]
+    root = primitive_root(p)
+    log = {pow(root, e, p): e for e in range(p - 1)}
+    found = []
+    for unit in (u for u in range(1, p - 1) if np.gcd(u, p - 1) == 1):
+        power = np.array([0] + [pow(root, log[x] * unit % (p - 1), p) for x in range(1, p)])
+        h = np.full(p, -1)
+        h[power] = form.h
+        g1, g2 = power[form.g1], power[form.g2]
+        for g in (g1, g2):  # leading coefficients into h, where they are units
+            c = interpolate(g)
+            lead = int(c[degree(c)])
+            h = h[np.arange(p) * lead % p]
+            g[:] = g * pow(lead, -1, p) % p
+        found.append((g1, g2, h))
+    return found
