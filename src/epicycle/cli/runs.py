@@ -19,7 +19,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="COND",
         help="outcome=grokked, first<5000, formula~b^2, frozen=none; may be repeated",
     )
-    parser.add_argument("--sort", metavar="COLUMN", help="ascending; -COLUMN for descending")
+    parser.add_argument("--sort", metavar="COLUMN", help="order of the rows; those without a value last")
+    parser.add_argument("--descending", action="store_true", help="largest first")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N rows")
     parser.add_argument("--columns", metavar="A,B", help="columns to show, or all")
     parser.add_argument(
@@ -45,10 +46,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         say(fault)
     table = chosen(table, options.where)
     if options.sort:
-        name = options.sort.removeprefix("-")
+        name = options.sort
         check_columns([name])
         known, missing = [r for r in table if r[name] is not None], [r for r in table if r[name] is None]
-        table = sorted(known, key=lambda r: r[name], reverse=options.sort.startswith("-")) + missing
+        table = sorted(known, key=lambda r: r[name], reverse=options.descending) + missing
     table = table[: options.limit]
     if options.sql:
         from epicycle.runs.sql import query

@@ -13,7 +13,22 @@ from typing import Any, final
 from epicycle.errors import ConfigError, DiskError, RunError
 from epicycle.sweep.jobs import Job, Lost
 
-CONNECT_SECONDS = 20
+CONNECT_SECONDS = 5
+
+
+def _knock(address: str) -> None:
+    """Try a host:port before Ray does, which would go on trying for minutes.
+
+    Raises:
+        OSError: Nothing answers.
+        ValueError: It is not a host and a port.
+    """
+    import socket
+
+    found = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
+    if found != "auto":  # otherwise Ray looks for a cluster that was started here
+        host, _, port = found.removeprefix("ray://").rpartition(":")
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 class _Outcome:
@@ -73,9 +88,10 @@ class RayCluster:
 
         options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False} if address == "local" else {
             "address": address, "logging_level": logging.ERROR, "log_to_driver": False}  # fmt: skip
-        os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", str(CONNECT_SECONDS))
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
+            if address != "local":
+                _knock(address)
             self._ray.init(**options)
         except Exception as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

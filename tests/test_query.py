@@ -1,0 +1,152 @@
+"""Runs as a table: filters, groups, comparisons, export, SQL; and that thousands are listed at once."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from epicycle.cli.main import main
+from epicycle.errors import ConfigError, DataError
+from epicycle.runs.directory import create_run
+from epicycle.runs.query import chosen, differences, grouped, rows
+from epicycle.training.config import FrozenConfig, to_dict
+
+
+def finished(root, config, first, accuracy=1.0, history=3):
+    run = create_run(root, config.name, to_dict(config), {}, {"threads": 1, "device": "cpu", "revision": "abc"})
+    steps = {"memorised": 100, "first": first, "sustained": first, "stable": first, "trained": 1000}
+    final = {"train_loss": 1e-7, "test_loss": 0.1, "train_accuracy": 1.0, "test_accuracy": accuracy}
+    run.update(status="finished", outcome="grokked" if first else "memorised", steps=steps, final=final, seconds=1.5)
+    run.append_history(*({"step": 100 * i, "train_loss": 1.0 / (i + 1), "test_accuracy": accuracy * i / history,
+                          "measures": {"weights": {"additive": {"W_E": {"ffd": 1.0 - 0.1 * i}}}}} for i in range(history + 1)))  # fmt: skip
+    return run
+
+
+@pytest.fixture
+def root(tiny, tmp_path):
+    import dataclasses
+
+    for seed, first in enumerate((300, 500, None)):
+        finished(tmp_path, tiny("a+b", seed=seed), first, 1.0 if first else 0.4)
+        finished(tmp_path, tiny("a*b", seed=seed), 400 + seed)
+    frozen = dataclasses.replace(tiny("2a+b"), frozen=FrozenConfig(parts=("embedding",)))
+    finished(tmp_path, frozen, None, 0.2)
+    return tmp_path
+
+
+def test_filters_and_groups(root):
+    table, faults = rows(root)
+    assert (len(table), faults) == (7, [])
+    ids = lambda *conditions: len(chosen(table, conditions))  # noqa: E731
+    assert ids("formula=a+b") == 3
+    assert ids("formula=a + b", "outcome=grokked") == 2
+    assert ids("first<=400") == 2
+    assert ids("first=none") == 2
+    assert ids("first!=none", "seed>0") == 3
+    assert ids("frozen=embedding") == ids("frozen!=none") == 1
+    assert ids("formula~*") == 4
+    assert ids("test_accuracy<0.5") == 2
+    groups = grouped(table, ["formula"])
+    assert {key: len(found) for key, found in groups.items()} == {("2*a + b",): 1, ("a + b",): 3, ("a*b",): 3}
+    pair = chosen(table, ["formula=a*b", "seed<2"])
+    assert set(differences(pair)) == {"id", "directory", "seed", "first", "sustained", "stable"}
+    for bad in ("colour=red", "first", "first<few", "formula<a"):
+        with pytest.raises(ConfigError):
+            chosen(table, [bad])
+
+
+def test_command_line(root, capsys, tmp_path):
+    assert (
+        main(
+            [
+                "runs",
+                "--out",
+                str(root),
+                "--where",
+                "outcome=grokked",
+                "--sort",
+                "first",
+                "--descending",
+                "--columns",
+                "formula,first",
+            ]
+        )
+        == 0
+    )
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split() == ["formula", "first"]
+    assert [int(line.split()[-1]) for line in said[1:]] == [500, 402, 401, 400, 300]
+    assert main(["runs", "--out", str(root), "--group-by", "formula", "--json"]) == 0
+    found = {g["formula"]: g for g in json.loads(capsys.readouterr().out)["groups"]}
+    assert (found["a + b"]["grokked"], found["a + b"]["runs"], found["a + b"]["median"]) == (2, 3, 500)
+    assert found["a + b"]["restricted_mean"] == pytest.approx((300 + 500 + 1000) / 3)
+    two = [each["id"] for each in chosen(rows(root)[0], ["formula=a*b", "seed<2"])]
+    assert main(["runs", "--out", str(root), "--compare", *two]) == 0
+    assert "first" in capsys.readouterr().out
+    assert main(["runs", "--out", str(root), "--columns", "colour"]) == 2
+    assert main(["runs", "--out", str(root), "--export", str(tmp_path / "x.txt")]) == 2
+    assert main(["runs", "--out", str(root), "--compare", "nowhere"]) == 2
+    assert main(["runs", "--out", str(root), "--export", str(tmp_path / "runs.csv")]) == 0
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 7
+    assert {each["formula"] for each in table} == {"a + b", "a*b", "2*a + b"}
+
+
+def test_ids_are_never_cut(root, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["runs", "--out", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert all(each["id"] in said for each in rows(root)[0])
+
+
+def test_sql_and_parquet(root, tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    from epicycle.runs.sql import query, write_parquet
+
+    table, _ = rows(root)
+    names, found = query(
+        table, "SELECT formula, count(*) AS n, median(first) AS m FROM runs GROUP BY formula ORDER BY formula"
+    )
+    assert names == ["formula", "n", "m"]
+    assert found == [("2*a + b", 1, None), ("a + b", 3, 400.0), ("a*b", 3, 401.0)]
+    _, found = query(table, "SELECT r.id, h.step, h.measures.weights.additive.W_E.ffd FROM runs r JOIN history h USING (id) WHERE r.formula = 'a*b' "
+                            "AND r.seed = 0 ORDER BY h.step")  # fmt: skip
+    assert [(step, ffd) for _, step, ffd in found] == [(0, 1.0), (100, 0.9), (200, 0.8), (300, pytest.approx(0.7))]
+    write_parquet(table, tmp_path / "it's.parquet")
+    assert duckdb.sql(f"SELECT count(*) FROM read_parquet('{tmp_path / 'it'!s}''s.parquet')").fetchall() == [(7,)]
+    with pytest.raises(DataError, match="DuckDB refuses"):
+        query(table, "SELECT * FROM nothing")
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a,b\n1,2\n")
+    for text in (f"SELECT * FROM read_csv('{secret}')", f"COPY runs TO '{tmp_path / 'out.csv'}'"):
+        with pytest.raises(DataError):
+            query(table, text)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_torn_history_and_a_broken_record_hide_nothing_else(root, capsys):
+    pytest.importorskip("duckdb")
+    some, other = [each["directory"] for each in rows(root)[0][:2]]
+    with (Path(some) / "history.jsonl").open("a") as file:
+        file.write('{"step": 4')
+    (Path(other) / "run.json").write_text("{")
+    assert main(["runs", "--out", str(root), "--sql", "SELECT count(DISTINCT id) FROM history", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["rows"] == [[6]]
+    assert "cannot be read" in said.err
+
+
+@pytest.mark.slow
+def test_two_thousand_runs_are_listed_within_a_second(tiny, tmp_path):
+    import shutil
+
+    first = finished(tmp_path, tiny("a+b"), 300)
+    for i in range(1999):
+        shutil.copytree(first.path, tmp_path / f"a+b-p11-seed{i}-{i:08x}")
+    began = time.perf_counter()
+    table, _ = rows(tmp_path)
+    assert len(chosen(table, ["first<400", "formula~a"])) == 2000
+    assert time.perf_counter() - began < 5  # a guard; the bar of one second is in the benchmark
