@@ -118,7 +118,7 @@ def analyse(
                         "defined for two. Use its history and `epicycle spectrum` on the weights.")  # fmt: skip
     p = task.config.modulus
     tokens, labels, train = pair_grid(task, config, index)
-    logits, neurons = grids(weights, tokens, p)
+    logits, neurons = grids(weights, tokens, p, config.model.attention_rate)
     tables = {"W_E": embedding(weights, p), "W_L": neuron_logit_map(weights, p)}
     scalars = measure_weights(task, config, weights)
     found: dict[str, dict] = {name: {} for name in (
@@ -222,7 +222,7 @@ def trajectory(task: Task, config: RunConfig, checkpoints: dict[int, Weights], c
     steps = sorted(checkpoints)
     for step in steps:
         weights = checkpoints[step]
-        logits, _ = grids(weights, tokens, p)
+        logits, _ = grids(weights, tokens, p, config.model.attention_rate)
         found = plane_losses(logits, labels, train, basis, keys, "answer", controls=0)
         for name, values in losses.items():
             values.append(getattr(found, name))

@@ -36,7 +36,7 @@ def pair_grid(task: Task, config: RunConfig, index: int = 0) -> tuple[np.ndarray
         index: Which formula of a mixture.
 
     Returns:
-        Token ids (p^2, 3), answers (p, p), and a boolean (p, p).
+        Token ids (p^2, 3 or 2), answers (p, p), and a boolean (p, p).
     """
     p = task.config.modulus
     inside = (task.operands < p).all(1)
@@ -48,7 +48,9 @@ def pair_grid(task: Task, config: RunConfig, index: int = 0) -> tuple[np.ndarray
     train[trained[:, 0], trained[:, 1]] = True
     first, second = np.divmod(np.arange(p * p), p)
     operator = np.full(p * p, task.operator_tokens(config.model.readout)[index])
-    columns = (first, second, operator) if config.model.readout == "equals" else (first, operator, second)
+    columns = {"equals": (first, second, operator), "operand": (first, operator, second), "pair": (first, second)}[
+        config.model.readout
+    ]
     return np.stack(columns, 1), labels, train
 
 
@@ -83,7 +85,7 @@ def measure_activations(task: Task, config: RunConfig, weights: Weights) -> dict
 def _measure_formula(task: Task, config: RunConfig, weights: Weights, index: int) -> dict[str, Any]:
     p = task.config.modulus
     tokens, labels, _ = pair_grid(task, config, index)
-    logits, neurons = grids(weights, tokens, p)
+    logits, neurons = grids(weights, tokens, p, config.model.attention_rate)
     found: dict[str, Any] = {}
     for basis in bases_of(p):
         spectra = {"logits": spectrum_2d(logits, basis), "neurons": spectrum_2d(neurons, basis)}

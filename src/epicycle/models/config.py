@@ -20,15 +20,19 @@ class ModelConfig:
     """Learned positional embeddings."""
     biases: bool = False
     """Biases in both MLP layers."""
-    readout: Literal["operand", "equals"] = "operand"
-    """Where the answer is read: tokens (a, op, b) at b, or tokens (a, b, =) at the equals sign."""
+    readout: Literal["operand", "equals", "pair"] = "operand"
+    """Where the answer is read: tokens (a, op, b) at b, (a, b, =) at the equals sign, or (a, b) at b (imported models only)."""
     init: Literal["furuta2024", "furuta2024-paper", "nanda2023"] = "furuta2024"
     """Initial standard deviations: the authors' code, the text of the same paper (1/sqrt(fan out)), or Nanda et al."""
+    attention_rate: float = 1.0
+    """Share of softmax attention; the rest is one at every position (Zhong et al. 2023; imported models only)."""
 
     def __post_init__(self):
         for name in ("width", "num_heads", "mlp_width"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"got {name} {getattr(self, name)}; expected at least 1. Choose a positive number.")
+        if not 0 <= self.attention_rate <= 1:
+            raise ConfigError(f"got attention rate {self.attention_rate}; expected 0 to 1. Try 1.")
         if self.num_heads > 32:
             raise ConfigError(f"got {self.num_heads} heads; expected at most 32. Choose fewer.")
         if self.width % self.num_heads:

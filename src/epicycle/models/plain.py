@@ -24,17 +24,24 @@ class Activations(NamedTuple):
     neurons: Float[Tensor, "b s m"]
 
 
-def forward(weights: Weights, tokens: Int[Tensor, "b s"]) -> Activations:
+def forward(
+    weights: Weights,
+    tokens: Int[Tensor, "b s"],
+    attention_rate: float = 1.0,
+    embedded: Float[Tensor, "b s d"] | None = None,
+) -> Activations:
     """Logits, attention pattern and MLP activations at all positions, causally masked.
 
     Args:
         weights: As made by `models.weights.initial_weights`.
         tokens: Token ids, one example per row.
+        attention_rate: Share c of softmax attention, c softmax + (1 - c) at every visible position.
+        embedded: Rows of the embedding to use instead of those of the tokens, for gradients.
 
     Returns:
         Logits (b, s, v), attention pattern (b, h, query, key) and ReLU activations (b, s, m).
     """
-    x = weights["embed.W_E"].T[tokens]
+    x = weights["embed.W_E"].T[tokens] if embedded is None else embedded
     if "pos_embed.W_pos" in weights:
         x = x + weights["pos_embed.W_pos"]
     w_q, w_k, w_v = (weights[f"blocks.0.attn.W_{name}"] for name in "QKV")
@@ -44,7 +51,9 @@ def forward(weights: Weights, tokens: Int[Tensor, "b s"]) -> Activations:
     scores = q @ k.transpose(-1, -2) / w_q.shape[1] ** 0.5
     positions = tokens.shape[1]
     causal = torch.ones(positions, positions, dtype=torch.bool, device=x.device).tril()
-    attention = scores.masked_fill(~causal, float("-inf")).softmax(-1)
+    attention = attention_rate * scores.masked_fill(~causal, float("-inf")).softmax(-1)
+    if attention_rate < 1:
+        attention = attention + (1 - attention_rate) * causal
     z = (attention @ v).transpose(1, 2).flatten(2)  # (b, s, h * e)
     x = x + z @ weights["blocks.0.attn.W_O"].T
     hidden = x @ weights["blocks.0.mlp.W_in"].T

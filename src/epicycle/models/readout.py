@@ -17,8 +17,11 @@ class ReadOut(NamedTuple):
 
 
 @torch.no_grad()
-def read_out(weights: Weights, tokens: Int[Tensor, "b s"]) -> ReadOut:
-    """The last position of `models.plain.forward`, keys and values computed once per token and position."""
+def read_out(weights: Weights, tokens: Int[Tensor, "b s"], attention_rate: float = 1.0) -> ReadOut:
+    """The last position of `models.plain.forward`, keys and values computed once per token and position.
+
+    With an attention rate c, attention is c softmax + (1 - c): Zhong et al. 2023, whose c = 0 adds all values up.
+    """
     embedding = weights["embed.W_E"].T
     w_q, w_k, w_v = (weights[f"blocks.0.attn.W_{name}"] for name in "QKV")
     heads, width, _ = w_q.shape
@@ -32,7 +35,7 @@ def read_out(weights: Weights, tokens: Int[Tensor, "b s"]) -> ReadOut:
         key = (x @ w_k.flatten(0, 1).T)[tokens[:, s]].view(-1, heads, width)
         scores.append((query * key).sum(-1) / width**0.5)
         values.append((x @ w_v.flatten(0, 1).T)[tokens[:, s]].view(-1, heads, width))
-    attention = torch.stack(scores).softmax(0)[..., None]
+    attention = attention_rate * torch.stack(scores).softmax(0)[..., None] + (1 - attention_rate)
     z = (attention * torch.stack(values)).sum(0).flatten(1)
     x = residual + z @ weights["blocks.0.attn.W_O"].T
     hidden = x @ weights["blocks.0.mlp.W_in"].T

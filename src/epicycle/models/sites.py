@@ -28,9 +28,11 @@ def neuron_logit_map(weights: Weights, modulus: int) -> Float[np.ndarray, "p m"]
     return unembedding.T @ weights["blocks.0.mlp.W_out"].detach().cpu().double().numpy()
 
 
-def grids(weights: Weights, tokens: np.ndarray, modulus: int) -> tuple[np.ndarray, np.ndarray]:
+def grids(
+    weights: Weights, tokens: np.ndarray, modulus: int, attention_rate: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Logits (p, p, p) and neurons (p, p, m), float32, for the tokens of all p^2 pairs in row-major order."""
     on_cpu = {name: tensor.detach().cpu().float() for name, tensor in weights.items()}
-    found = read_out(on_cpu, torch.from_numpy(tokens))
+    found = read_out(on_cpu, torch.from_numpy(tokens), attention_rate)
     p = modulus
     return found.logits[:, :p].numpy().reshape(p, p, p), found.neurons.numpy().reshape(p, p, -1)

@@ -64,13 +64,15 @@ def preset(name: str) -> Preset:
 
 def config(condition: Condition, seed: int, chosen: Preset) -> RunConfig:
     """The run of a condition and seed; the seed is that of the split and of the weights, as in the released code's --seed."""
-    task = TaskConfig(formulas=condition.formulas, train_fraction=condition.fraction, split_seed=seed)
+    task = TaskConfig(
+        formulas=condition.formulas, modulus=condition.modulus, train_fraction=condition.fraction, split_seed=seed
+    )
     made = furuta2024(task, ScheduleConfig(max_steps=chosen.max_steps, hold_evaluations=chosen.hold_evaluations), seed)
     if not condition.parts:
         return made
     source = "random"
     if condition.source is not None:
-        origin = config(scratch(condition.source), seed, chosen)
+        origin = config(scratch(condition.source)._replace(modulus=condition.modulus), seed, chosen)
         source = run_id(origin.name, to_dict(origin))
     return dataclasses.replace(made, frozen=FrozenConfig(parts=condition.parts, source=source))
 

@@ -121,6 +121,8 @@ class Task:
         p = self.config.modulus
         if readout == "equals":
             return [p + i for i in range(self.num_tasks)]
+        if readout == "pair":
+            return [0] * self.num_tasks  # none is written
         used, extra = [], p + len(OPERATORS)
         for rule in self.rules:
             token = p + OPERATORS.index(rule.op_symbol)
@@ -131,11 +133,13 @@ class Task:
 
     def vocabulary(self, readout: str) -> int:
         """Number of tokens: 102 for one formula at p = 97, as published."""
+        if readout == "pair":
+            return self.config.num_numbers
         least = 0 if readout == "equals" else self.config.modulus + len(OPERATORS)
         return max(least, self.config.num_numbers, *(t + 1 for t in self.operator_tokens(readout)))
 
     def examples(self, part: Literal["train", "test", "all"], readout: str = "operand") -> Examples:
-        """Tokens (a, op, b[, op, c]) or, with read-out `equals`, (a, b[, c], =), and labels, formula by formula."""
+        """Tokens (a, op, b[, op, c]); with read-out `equals` (a, b[, c], =), with `pair` (a, b); and labels, formula by formula."""
         index = {"train": self.train, "test": self.test, "all": np.arange(len(self.operands))}[part]
         tokens, labels, tasks = [], [], []
         for i, operator in enumerate(self.operator_tokens(readout)):
@@ -144,7 +148,7 @@ class Task:
             sign = np.full(len(rows), operator)
             if readout == "equals":
                 columns.append(sign)
-            else:
+            elif readout == "operand":
                 columns = [x for column in columns for x in (column, sign)][:-1]
             tokens.append(np.stack(columns, 1))
             labels.append(self.labels[i, rows])

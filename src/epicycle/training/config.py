@@ -177,6 +177,8 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     values = dataclasses.asdict(config)
     values["task"]["formulas"] = [formula(text).text for text in config.task.formulas]
     values["optimiser"]["betas"] = list(config.optimiser.betas)
+    if config.model.attention_rate == 1:  # as before there was such a setting, so that older runs keep their ids
+        del values["model"]["attention_rate"]
     if config.frozen is None:
         del values["frozen"]
     else:

@@ -161,6 +161,10 @@ def make_engine(
     if len(shapes) > 1:
         raise ConfigError(f"got {len(shapes)} different shapes among {len(configs)} stacked runs; expected one. "
                           "Train them apart.")  # fmt: skip
+    if configs[0].model.attention_rate != 1 or configs[0].model.readout == "pair":
+        raise ConfigError(
+            "got a model with attention rate or read-out of imported checkpoints; expected one that is trained here. Leave both as they are."
+        )
     torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
     weights = [

@@ -1,0 +1,338 @@
+"""The claims of Furuta et al. 2024 on made-up runs whose verdict is known, and one small study from training to page."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from epicycle.cli.main import main
+from epicycle.errors import ConfigError
+from epicycle.runs.directory import create_run, list_runs
+from epicycle.studies import furuta2024
+from epicycle.studies import furuta2024_measures as measures
+from epicycle.studies.furuta2024 import PRESETS, Study, closure, config, scratch, transfer
+from epicycle.studies.furuta2024_claims import CLAIMS, claims_of, ledger
+from epicycle.studies.furuta2024_published import FRACTIONS, SCRATCH, SMALLEST, published_cell
+from epicycle.studies.ledger import grade
+from epicycle.sweep.grid import Condition
+from epicycle.tasks.operations import OPERATIONS
+from epicycle.training.config import to_dict
+
+PRESET = PRESETS["full"]
+
+
+def curve(begin, end, half, steps):
+    """From begin to end, half way at `half`, on a logarithmic axis of steps."""
+    return begin + (end - begin) / (1 + (half / np.maximum(steps, 1)) ** 4)
+
+
+def made(root, condition, seed, *, first=None, trained=5_000, best=None, halves=None, ends=None, tasks=None):
+    """A finished run with a history that was never trained: accuracies rise and measures move as asked."""
+    values = config(condition, seed, PRESET)
+    run = create_run(root, values.name, to_dict(values), {}, {"threads": 1, "device": "cpu", "revision": "abc"})
+    steps = np.arange(0, trained + 1, 100)
+    best = (1.0 if first else 0.3) if best is None else best
+    accuracy = curve(0.01, best, (first or trained) / 3.2, steps)
+    if first:
+        accuracy = np.where(steps >= first, np.maximum(accuracy, 0.995), np.minimum(accuracy, 0.985))
+    names = [(site, name) for site in ("W_E", "W_L") for name in ("ffd", "fcr", "bias")]
+    begin = {"ffd": 1.0, "fcr": 0.93, "bias": 0.01}
+    series = {
+        key: curve(
+            begin[key[1]],
+            (ends or {}).get(key, begin[key[1]]),
+            (halves or {}).get(key, (first or trained) / 3.2),
+            steps,
+        )
+        for key in names
+    }
+    lines = []
+    for i, step in enumerate(steps):
+        additive = {
+            site: {name: float(series[site, name][i]) for name in ("ffd", "fcr", "bias")} for site in ("W_E", "W_L")
+        }
+        line = {
+            "step": int(step),
+            "train_accuracy": 1.0,
+            "test_accuracy": float(accuracy[i]),
+            "measures": {"weights": {"additive": additive}},
+        }
+        if tasks:
+            line["tasks"] = {name: {"test_accuracy": 0.995 if at and step >= at else 0.5} for name, at in tasks.items()}
+        lines.append(line)
+    run.append_history(*lines)
+    last = {"train_loss": 1e-7, "test_loss": 1e-6, "train_accuracy": 1.0, "test_accuracy": float(accuracy[-1])}
+    run.update(status="finished", outcome="grokked" if first else "memorised", final=last,
+               steps={"memorised": 100, "first": first, "sustained": first, "stable": first, "trained": trained})  # fmt: skip
+    return run
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Makes a study of some conditions: what(condition, seed) -> how the run is made, or None for no run."""
+
+    def build(conditions, what):
+        for condition in conditions:
+            for seed in PRESET.seeds:
+                options = what(condition, seed)
+                if options is not None:
+                    made(tmp_path, condition, seed, **options)
+        own = create_run(tmp_path, "study", {"kind": "study"}, {}, {})
+        return Study(own, PRESET, tuple(conditions))
+
+    return build
+
+
+PLUS, MINUS, TIMES = measures.PLUS, measures.MINUS, measures.TIMES
+
+
+def verdict(name, study):
+    [claim] = claims_of([name])
+    return grade(claim, study)
+
+
+@pytest.mark.parametrize(
+    ("first", "trained", "expected"),
+    [(2000, 5000, "confirmed"), (None, 300_000, "refuted"), (None, 8_000, "undetermined")],
+)
+def test_groks_is_told_only_at_the_papers_length(study, first, trained, expected):
+    found = verdict("C1a", study([PLUS], lambda c, s: {"first": first, "trained": trained}))
+    assert found.verdict == expected
+    reading = found.readings[0]
+    assert reading.control == pytest.approx(0.31, abs=0.02)  # symmetry: 30 % of the swaps were trained on
+    assert (reading.value >= 0.99) == (first is not None)
+
+
+def test_one_seed_is_no_verdict_and_a_missing_run_is_said(study):
+    found = verdict("C1a", study([PLUS], lambda c, s: {"first": 2000} if s == 0 else None))
+    assert found.verdict == "undetermined"
+    assert "not run: a + b" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("first", "trained", "expected"),
+    [(None, 300_000, "confirmed"), (9000, 12_000, "refuted"), (None, 100_000, "undetermined")],
+)
+def test_failing_is_told_only_at_the_papers_length(study, first, trained, expected):
+    condition = scratch("(a - b)^4")
+    assert (
+        verdict(
+            "C7a", study([condition], lambda c, s: {"first": first, "trained": trained, "best": 1.0 if first else 0.88})
+        ).verdict
+        == expected
+    )
+
+
+def test_order(study):
+    at = {PLUS: 2600, TIMES: 4000, MINUS: 20_000}
+    assert verdict("C2a", study(at, lambda c, s: {"first": at[c], "trained": at[c] + 2000})).verdict == "confirmed"
+
+
+def test_order_refuted(study):
+    at = {PLUS: 2600, TIMES: 4000, MINUS: 3000}
+    found = verdict("C2a", study(at, lambda c, s: {"first": at[c], "trained": at[c] + 2000}))
+    assert found.verdict == "refuted"
+    assert (found.readings[0].value, found.readings[0].control) == (3000, 2600)
+
+
+@pytest.mark.parametrize(("end", "expected"), [(0.1, "confirmed"), (0.79, "confirmed"), (0.95, "refuted")])
+def test_falling(study, end, expected):
+    found = verdict("C11a", study([PLUS], lambda c, s: {"first": 2000, "ends": {("W_E", "ffd"): end}}))
+    assert found.verdict == expected
+    assert found.readings[0].value == pytest.approx(end, abs=0.01)
+    assert found.readings[0].control == pytest.approx(1.0)
+
+
+def test_staying(study):
+    kept = study([PLUS], lambda c, s: {"first": 2000, "ends": {("W_E", "fcr"): 0.88 if s else 0.5}})
+    assert verdict("C12a", kept).verdict == "undetermined"  # holds in two of three seeds
+
+
+def test_dense_means_exactly_one(study):
+    found = study([TIMES], lambda c, s: {"first": 4000, "ends": {("W_E", "ffd"): 1.0 if s < 2 else 0.98}})
+    readings = verdict("C11c", found).readings
+    assert [r.holds for r in readings] == [True, True, False]
+
+
+def test_parity(study):
+    powers = [scratch(f"a^{n} + b^{n}") for n in range(2, 8)]
+    odd = lambda c: int(c.formulas[0][2]) % 2  # noqa: E731
+    ends = lambda c: {("W_E", "ffd"): 0.4 if odd(c) else 0.9, ("W_E", "fcr"): 0.8 if odd(c) else 0.3}  # noqa: E731
+    found = verdict("C15", study(powers, lambda c, s: {"first": 3000, "ends": ends(c)}))
+    assert found.verdict == "confirmed"
+    assert (found.readings[0].value, found.readings[0].control) == pytest.approx((0.4, 0.9), abs=0.02)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, "confirmed"), (1.9, "confirmed"), (3.0, "refuted")])
+def test_inflections_are_together_within_a_factor_of_two(study, factor, expected):
+    at = {PLUS: 2000, TIMES: 6000, scratch("a^2 + b^2"): 9000}
+    found = study(
+        at,
+        lambda c, s: {
+            "first": at[c],
+            "trained": 30_000,
+            "ends": {("W_E", "ffd"): 0.1},
+            "halves": {("W_E", "ffd"): at[c] / 3.2 * factor},
+        },
+    )
+    assert verdict("C18a", found).verdict == expected
+
+
+def test_what_does_not_grok_must_not_fall(study):
+    conditions = [scratch("a^2 + a*b + b^2"), scratch("2*a + b")]
+    still = study(conditions, lambda c, s: {"trained": 100_000})
+    assert verdict("C18b", still).verdict == "confirmed"
+
+
+def test_what_does_not_grok_and_falls(study):
+    conditions = [scratch("a^2 + a*b + b^2"), scratch("2*a + b")]
+    falling = study(
+        conditions, lambda c, s: {"trained": 100_000, "ends": {("W_L", "fcr"): 0.3} if c == conditions[0] else None}
+    )
+    found = verdict("C18b", falling)
+    assert found.verdict == "refuted"
+    assert found.readings[0].value == 0.5
+    assert "a^2 + a*b + b^2" in found.readings[0].note
+
+
+def test_speed_of_transfer_with_censoring(study):
+    onto, base = transfer("a*b", "a + b", "body"), PLUS
+    other, rival = transfer("a + b", "a*b", "body"), TIMES
+    first = {onto: 500, base: 2600, other: 900, rival: 4000}
+    assert verdict("C25", study(first, lambda c, s: {"first": first[c]})).verdict == "confirmed"
+
+
+@pytest.mark.parametrize(("trained", "expected"), [(100_000, "confirmed"), (3_000, "undetermined")])
+def test_hurting_needs_a_long_enough_look(study, trained, expected):
+    [claim] = claims_of(["C24"])
+    hurt = lambda c: bool(c.parts)  # noqa: E731
+    found = study(
+        claim.conditions, lambda c, s: {"first": None if hurt(c) else 2600, "trained": trained if hurt(c) else 5000}
+    )
+    assert grade(claim, found).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(math.log(1.5), "confirmed"), (math.log(1.1), "refuted"), (-1.0, "refuted")]
+)
+def test_cosine_bias(study, value, expected):
+    found = study([TIMES], lambda c, s: {"first": 4000, "ends": {("W_E", "bias"): value, ("W_L", "bias"): 2.0}})
+    assert verdict("C21a", found).verdict == expected
+
+
+def test_mixtures(study):
+    three = Condition(("a + b", "a - b", "a*b"), 0.6)
+    tasks = {"a + b": 2000, "a - b": 3000, "a*b": 4000}
+    assert verdict("C30b", study([three], lambda c, s: {"first": 4000, "tasks": tasks})).verdict == "confirmed"
+
+
+def test_mixtures_in_another_order(study):
+    three = Condition(("a + b", "a - b", "a*b"), 0.6)
+    tasks = {"a + b": 2000, "a - b": 4500, "a*b": 4000}
+    assert verdict("C30b", study([three], lambda c, s: {"first": 4500, "tasks": tasks})).verdict == "refuted"
+
+
+def test_labels_do_not_tell(study):
+    found = verdict("C35", study([], lambda c, s: None))
+    assert found.verdict == "confirmed"
+    assert all(0.05 < r.value <= 1 for r in found.readings)
+
+
+def test_every_claim_is_complete_and_its_conditions_are_known():
+    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
+    formulas = {text for family in OPERATIONS.values() for text in family.values()}
+    for claim in CLAIMS:
+        assert claim.statement.endswith(".") and claim.rule and claim.measured and claim.source and claim.measure
+        for condition in claim.conditions:
+            assert set(condition.formulas) <= formulas, condition
+            assert condition.source is None or condition.source in formulas
+    numbers = {int("".join(c for c in claim.id if c.isdigit())) for claim in CLAIMS}
+    assert numbers >= {1, 2, 4, 5, 6, 7, *range(11, 20), 21, 23, 24, 25, 26, 27, 29, 30, 31, 34, 35}
+    assert set(PRESETS["quick"].claims) <= {claim.id for claim in CLAIMS}
+    assert len(PRESETS["quick"].claims) >= 12
+    assert {c.id for c in claims_of(["C1", "C11c"])} == {"C1a", "C1b", "C1c", "C11c"}
+
+
+def test_sources_come_with_their_targets():
+    found = closure([transfer("a + b", "2*a + b", "embedding"), transfer("a + b", "a*b", "body")])
+    assert found[0] == scratch("a + b") and len(found) == 3
+    values = config(found[1], 1, PRESET)
+    source = config(found[0], 1, PRESET)
+    assert values.frozen.source.startswith(source.name)
+    assert values.task.split_seed == source.task.split_seed == values.seed == 1
+
+
+def test_published_tables():
+    assert published_cell("a^2 + a*b + b^2", 0.3) == "34 %"
+    assert published_cell("a^2 + a*b + b^2", 0.8) == "groks"
+    assert published_cell("a + b", 0.3) == "groks"
+    assert published_cell("a + b", 0.35) == ""
+    assert all(len(row) == len(FRACTIONS) for row in SCRATCH.values())
+    assert len(SMALLEST) == 16 and all(len(row) == 7 for row in SMALLEST.values())
+    for formula, row in SMALLEST.items():  # the paper's two tables agree on what groks from scratch
+        smallest = next((r for r in FRACTIONS if published_cell(formula, r) == "groks"), None)
+        assert smallest == row[6]
+
+
+def test_from_training_to_the_page(tmp_path, capsys, browse, monkeypatch):
+    plain = furuta2024.config
+
+    def modulo_11(condition, seed, chosen):
+        return plain(condition._replace(modulus=11, fraction=0.6), seed, chosen)
+
+    monkeypatch.setattr(furuta2024, "config", modulo_11)
+    words = [
+        "reproduce",
+        "furuta2024",
+        "--only",
+        "C1,C25,C11",
+        "--max-steps",
+        "300",
+        "--seeds",
+        "3",
+        "--out",
+        str(tmp_path),
+        "--threads",
+        "2",
+    ]
+    assert main([*words, "--plan", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 15
+    assert not list_runs(tmp_path)
+    assert main([*words, "--json"]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert [c["id"] for c in found["claims"]] == ["C1a", "C1b", "C1c", "C11a", "C11b", "C11c", "C25"]
+    for claim in found["claims"]:
+        assert {"id", "verdict", "published", "measured", "seeds", "interval"} <= set(claim)
+    assert "of which 15 are to do" in said.err
+    page = next(tmp_path.glob("furuta2024*/report.html"))
+    done = browse(page, "--dump-dom")
+    assert "CONSOLE" not in done.stderr
+    assert "Transfer" in done.stdout and "Ledger" in done.stdout
+    before = page.with_suffix(".json").read_text()
+    assert main(["report", str(page.parent)]) == 0
+    assert page.with_suffix(".json").read_text() == before
+    assert main([*words, "--json"]) == 0
+    assert "of which 0 are to do" in capsys.readouterr().err
+
+
+def test_bad_input(tmp_path, capsys):
+    for words, said in (
+        (["--only", "C99"], "C99"),
+        (["--max-steps", "0"], "--max-steps 0"),
+        (["--seeds", "0"], "--seeds 0"),
+        (["--arms", "scratch"], "--arms"),
+    ):
+        assert main(["reproduce", "furuta2024", "--out", str(tmp_path), *words]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["reproduce", "zhou2024", "--plan", "--out", str(tmp_path)]) == 2
+    with pytest.raises(ConfigError):
+        furuta2024.preset("desk")
+    assert not list(tmp_path.iterdir())
+
+
+def test_ledger_of_nothing(study):
+    entries = ledger(study([], lambda c, s: None), claims_of(["C1", "C23", "C30"]))
+    assert {e.verdict for e in entries} == {"undetermined"}
+    assert all("not run" in e.reason for e in entries)
