@@ -149,7 +149,7 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
     for each in found:
         page = grok_page(each)
         path = page.save(each.run.path / "report.html")
-        runs.append(_as_json(each, str(path)))
+        runs.append(as_json(each, str(path)))
         pages.append(str(path))
         say()
         for sentence in page.finding:
@@ -158,7 +158,8 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
     return {"runs": runs, "report": pages[0]}
 
 
-def _as_json(grok: Any, report: str) -> dict[str, Any]:
+def as_json(grok: Any, report: str) -> dict[str, Any]:
+    """The JSON object of one run."""
     from epicycle.report.grok import verdict
 
     record, history = grok.run.record(), grok.run.history()

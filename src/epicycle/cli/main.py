@@ -6,6 +6,7 @@ module of this folder imports a framework at its top: `epicycle --help` must ans
 
 import argparse
 import importlib
+import keyword
 import os
 import re
 import sys
@@ -21,6 +22,7 @@ COMMANDS = {
     "spectrum": "spectrum of any matrix whose rows are numbers, with nulls",
     "sweep": "many runs on processes, a GPU or a cluster",
     "task": "what is known of a formula before training",
+    "import": "a checkpoint of another project as a run, analysed",
     "runs": "list, filter, compare and export runs; SQL over their histories",
     "report": "write the report of a run again",
     "selftest": "every measure against networks and signals with known answers",
@@ -34,6 +36,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
 
 
+def _module(command: str) -> Any:
+    """The module of a command; `import` is a word of Python, so its module has an underscore."""
+    return importlib.import_module(f"epicycle.cli.{command}{'_' * keyword.iskeyword(command)}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="epicycle",
@@ -43,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, text in COMMANDS.items():
-        module = importlib.import_module(f"epicycle.cli.{name}")
+        module = _module(name)
         command = commands.add_parser(name, help=text, description=module.HELP,
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
         module.add_options(command)
@@ -93,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         # idle threads of torch and numpy must not spin on the cores that the exact step uses
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
-        found = importlib.import_module(f"epicycle.cli.{options.command}").run(options)
+        found = _module(options.command).run(options)
     except EpicycleError as error:
         sys.stderr.write(f"epicycle {options.command}: {error}\n")
         return 2

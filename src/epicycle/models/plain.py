@@ -53,7 +53,7 @@ def forward(
     causal = torch.ones(positions, positions, dtype=torch.bool, device=x.device).tril()
     attention = attention_rate * scores.masked_fill(~causal, float("-inf")).softmax(-1)
     if attention_rate < 1:
-        attention = attention + (1 - attention_rate) * causal
+        attention = attention + (1 - attention_rate) * causal.to(attention.dtype)
     z = (attention @ v).transpose(1, 2).flatten(2)  # (b, s, h * e)
     x = x + z @ weights["blocks.0.attn.W_O"].T
     hidden = x @ weights["blocks.0.mlp.W_in"].T

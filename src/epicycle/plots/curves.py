@@ -10,10 +10,10 @@ from epicycle.plots import style
 
 
 def _for_log_axis(steps: ArrayLike) -> np.ndarray:
-    """Steps as floats; step 0 becomes half the first interval, so that it has a place."""
+    """Steps as floats; step 0 becomes half the first interval (1 if there is no other), so that it has a place."""
     x = np.array(steps, float)
-    if len(x) > 1 and x[0] == 0:
-        x[0] = x[1] / 2
+    if len(x) and x[0] == 0:
+        x[0] = x[1] / 2 if len(x) > 1 else 1.0
     return x
 
 

@@ -23,6 +23,10 @@ def _learned(grok: Grok, task: Task) -> str:
     when = "" if steps["memorised"] is None else f" It had memorised its questions by step {steps['memorised']:,}."
     if record["outcome"] == "diverged":
         return f"Training on {name} modulo {p} diverged at step {steps['trained']:,}: try a lower learning rate."
+    if record["outcome"] == "imported":
+        name_ = record["config"]["resolved"]["imported"]
+        return (f"This model, imported from {name_['file']} (layout {name_['layout']}), answers {final['train_accuracy']:.1%} of {train:,} questions on {name} modulo {p} "
+                f"and {final['test_accuracy']:.1%} of the {test:,} others of a split chosen here: which of them it was trained on is not known.")  # fmt: skip
     if record["outcome"] == "grokked":
         return (f"A one-layer transformer learned {name} modulo {p} by rule: {scores}. It grokked at step "
                 f"{steps['first']:,}.{when}")  # fmt: skip

@@ -30,9 +30,28 @@ def _source(config: RunConfig) -> str | None:
     return None if config.frozen is None or config.frozen.source == "random" else config.frozen.source
 
 
+def _import_command(grok: Grok, config: RunConfig) -> str:
+    record = grok.run.record()["config"]
+    origin, t = record["resolved"]["imported"], config.task
+    words = [
+        "epicycle",
+        "import",
+        shlex.quote(str(record["given"].get("file", origin["file"]))),
+        *(shlex.quote(text) for text in t.formulas),
+    ]
+    options = {"--modulus": t.modulus, "--train-fraction": t.train_fraction, "--split-seed": t.split_seed, "--layout": origin["layout"], "--key": origin["key"],
+               "--attention-rate": config.model.attention_rate, "--step": origin["step"], "--operand-range": t.operand_range}  # fmt: skip
+    return " ".join(
+        words
+        + [shlex.quote(str(word)) for flag, value in options.items() if value is not None for word in (flag, value)]
+    )
+
+
 def command(grok: Grok) -> str:
     """The shell command that trains this run again; a comment says so where the command line cannot express it."""
     config = config_of(grok.run)
+    if "imported" in grok.run.record()["config"]["resolved"]:
+        return _import_command(grok, config)
     t, s, o, m = config.task, config.schedule, config.optimiser, config.model
     usual = RECIPES[config.recipe](t, s, config.seed)
     fixed = {"--modulus": t.modulus, "--train-fraction": t.train_fraction, "--seed": config.seed}

@@ -1,0 +1,104 @@
+"""A foreign checkpoint as a finished run, so that every analysis, report and query works on it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from epicycle._files import sha256
+from epicycle.analysis.progress import measure_activations, measure_weights
+from epicycle.errors import DataError
+from epicycle.interop.checkpoints import convert, read_state
+from epicycle.models.readout import read_out
+from epicycle.runs.directory import Run, create_run, run_id
+from epicycle.runs.provenance import provenance
+from epicycle.tasks.modular import Task, TaskConfig, modular_task
+from epicycle.training.config import RunConfig, to_dict
+
+
+def import_checkpoint(
+    path: Path | str,
+    task: TaskConfig,
+    root: Path | str = "runs",
+    *,
+    layout: str = "auto",
+    key: str | None = None,
+    attention_rate: float = 1.0,
+    step: int = 0,
+    given: dict[str, Any] | None = None,
+) -> Run:
+    """Make a run of a checkpoint that another project trained.
+
+    Args:
+        path: .safetensors, .npz or .pt file.
+        task: What it was trained on; the split decides which pairs count as trained on, so give the one it had where it is known.
+        root: Directory of all runs.
+        layout: Of its tensors; guessed if `auto`.
+        key: Beginning of the names of its tensors, where a file holds several models.
+        attention_rate: Of a model of Zhong et al. 2023.
+        step: Step it was saved at, for the record.
+        given: What the user typed.
+
+    Raises:
+        DataError: It cannot be opened, or does not fit the task.
+    """
+    state = read_state(path, key)
+    found = convert(state, task.modulus, layout, attention_rate=attention_rate)
+    built = modular_task(task)
+    need = built.vocabulary(found.model.readout)
+    have = found.weights["embed.W_E"].shape[1]
+    if have < need:
+        raise DataError(f"got an embedding of {have} tokens; expected at least {need} for {built.rules[0].text} modulo {task.modulus} in layout {found.layout}. "
+                        "Give its own --modulus, formulas and --layout.")  # fmt: skip
+    config = RunConfig(task=task, model=found.model, recipe="nanda2023" if found.model.positions else "furuta2024")
+    name = f"import-{Path(path).stem[:24]}{'-' + key[:16] if key else ''}"
+    values = to_dict(config) | {
+        "imported": {
+            "file": Path(path).name,
+            "sha256": sha256(Path(path)),
+            "layout": found.layout,
+            "key": key,
+            "step": step,
+        }
+    }
+    line = _scores(built, found.weights, found.model) | {"step": step, "seconds": 0.0, "measuring_seconds": 0.0}
+    line["measures"] = {"weights": measure_weights(built, config, found.weights)}
+    if built.operands.shape[1] == 2:
+        line["measures"]["activations"] = measure_activations(built, config, found.weights)
+    place = Path(root) / run_id(name, values)
+    if (place / "run.json").is_file():
+        existing = create_run(Path(root), name, values, given or values, {})
+        if existing.record()["status"] == "finished":
+            return existing
+    run = create_run(Path(root), name, values, given or values, provenance(device="cpu", threads=1, dtype="float32"))
+    with run.lock():
+        run.cut_history(-1)
+        run.append_history(line)
+        run.save_checkpoint(step, found.weights)
+        is_good = line["test_accuracy"] >= 0.99
+        steps = {
+            "memorised": step if line["train_accuracy"] >= 0.99 else None,
+            **dict.fromkeys(("first", "sustained", "stable"), step if is_good else None),
+        }
+        run.update(status="finished", outcome="imported", engine="imported", steps=steps | {"trained": step}, seconds=0.0, measuring_seconds=0.0,
+                   final={k: line[k] for k in ("train_loss", "test_loss", "train_accuracy", "test_accuracy")})  # fmt: skip
+    return run
+
+
+def _scores(task: Task, weights: dict[str, torch.Tensor], model: Any) -> dict[str, Any]:
+    """Loss and accuracy on both sides of the split, losses summed and accuracies averaged over formulas as in training."""
+    found: dict[str, Any] = {}
+    tasks: dict[str, dict[str, float]] = {rule.text: {} for rule in task.rules}
+    for part in ("train", "test"):
+        examples = task.examples(part, model.readout)
+        logits = read_out(weights, torch.from_numpy(examples.tokens), model.attention_rate).logits.double()
+        labels = torch.from_numpy(examples.labels)
+        loss = torch.nn.functional.cross_entropy(logits, labels, reduction="none").numpy()
+        right = (logits.argmax(1) == labels).numpy()
+        masks = [examples.task == i for i in range(task.num_tasks)]
+        found[f"{part}_loss"] = float(sum(loss[mask].mean() for mask in masks))
+        found[f"{part}_accuracy"] = float(np.mean([right[mask].mean() for mask in masks]))
+        for rule, mask in zip(task.rules, masks, strict=True):
+            tasks[rule.text][f"{part}_accuracy"] = float(right[mask].mean())
+    return found | ({"tasks": tasks} if task.num_tasks > 1 else {})
