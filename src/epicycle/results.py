@@ -117,5 +117,11 @@ class Result:
                 values.setdefault(field, {})[key] = array
             else:
                 values[field] = array
-        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        return cls(**{name: values[name] for name in known if name in values})
+        known = {field.name: str(field.type).startswith("tuple") for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        return cls(
+            **{
+                name: tuple(values[name]) if is_tuple else values[name]
+                for name, is_tuple in known.items()
+                if name in values
+            }
+        )
