@@ -124,7 +124,7 @@ def test_grok_json_contract(capsys, tmp_path):
     assert len(json.loads(capsys.readouterr().out)["runs"]) == 2
     assert main(["report", found["runs"][0]["directory"], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["report"].endswith("report.html")
-    assert main(["runs", "--out", str(tmp_path)]) == 0 and "a-b-p11-seed0" in capsys.readouterr().err
+    assert main(["runs", "--out", str(tmp_path)]) == 0 and "a-b-p11-seed0" in capsys.readouterr().out
 
 
 def test_nanda_recipe_trains(capsys, tmp_path):

@@ -12,7 +12,7 @@ from epicycle.tasks.factors import over_field, over_integers, polynomial
 from epicycle.tasks.facts import task_facts, witness
 from epicycle.tasks.forms import null_space, product_form, sum_form
 from epicycle.tasks.modular import TaskConfig, modular_task
-from epicycle.tasks.operations import OPERATIONS
+from epicycle.tasks.operation_names import OPERATIONS
 
 RANDOM = np.random.default_rng(0)
 

@@ -16,7 +16,7 @@ from epicycle.studies.furuta2024_claims import CLAIMS, claims_of, ledger
 from epicycle.studies.furuta2024_published import FRACTIONS, SCRATCH, SMALLEST, published_cell
 from epicycle.studies.ledger import grade
 from epicycle.sweep.grid import Condition
-from epicycle.tasks.operations import OPERATIONS
+from epicycle.tasks.operation_names import OPERATIONS
 from epicycle.training.config import to_dict
 
 PRESET = PRESETS["full"]

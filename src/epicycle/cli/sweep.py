@@ -11,7 +11,7 @@ HELP = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
-    from epicycle.tasks.operations import OPERATIONS
+    from epicycle.tasks.operation_names import OPERATIONS
 
     parser.add_argument(
         "formulas", nargs="*", metavar="FORMULA", help="a formula or name; a mixture with commas, such as a+b,a*b"
@@ -59,7 +59,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
     from epicycle.errors import ConfigError
     from epicycle.runs.directory import run_id
     from epicycle.tasks.modular import TaskConfig
-    from epicycle.tasks.operations import OPERATIONS
+    from epicycle.tasks.operation_names import OPERATIONS
     from epicycle.training.config import RECIPES, FrozenConfig, ScheduleConfig, to_dict
 
     targets = [tuple(part.strip() for part in text.split(",")) for text in options.formulas]

@@ -31,7 +31,7 @@ from epicycle.studies.furuta2024_measures import (
 )
 from epicycle.studies.ledger import Claim, Entry, Reading, grade
 from epicycle.sweep.grid import Condition
-from epicycle.tasks.operations import OPERATIONS
+from epicycle.tasks.operation_names import OPERATIONS
 
 LINEAR = tuple(OPERATIONS["linear"].values())
 

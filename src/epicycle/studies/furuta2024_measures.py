@@ -22,7 +22,7 @@ from epicycle.studies.ledger import Reading
 from epicycle.sweep.grid import Condition
 from epicycle.tasks.label_statistics import label_statistics
 from epicycle.tasks.modular import TaskConfig, modular_task, split
-from epicycle.tasks.operations import OPERATIONS
+from epicycle.tasks.operation_names import OPERATIONS
 
 FALLS = 0.8
 BIASED = math.log(1.2)

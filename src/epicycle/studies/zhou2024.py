@@ -86,9 +86,9 @@ def preset(name: str) -> Preset:
     """
     small = ShapeConfig(num_layers=1, width=128, num_heads=8, context=32)
     if name == "demo":
-        return _preset(name, 99, 49, small, 3000, 40, 2e-3, "float32", ("scratch", "frozen-embedding"), seeds=(0,))
+        return _preset(name, 99, 49, small, 3000, 60, 2e-3, "float32", ("scratch", "frozen-embedding"), seeds=(0,))
     if name == "quick":
-        return _preset(name, 99, 49, small, 4500, 40, 2e-3, "float32", ALL_ARMS[:5])
+        return _preset(name, 99, 49, small, 4500, 50, 2e-3, "float32", ALL_ARMS[:5])
     if name == "laptop":
         return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 5200, 36, 2e-3, "bfloat16",
                        ALL_ARMS[:5])  # fmt: skip
