@@ -241,16 +241,37 @@ def peer_rows(interpreter: str, threads: int, own_seconds: float) -> list[dict]:
             for r in json.loads(lines[-1])]  # fmt: skip
 
 
+def sweep_rows() -> list[dict]:
+    """Bars of sweeps, measured in a process of their own: two workers, Ray, listing."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("sweeps.py"))],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    return [
+        {"what": "many runs on two cores, share of two single-run speeds", "value": found["two_workers"], "bar": ">= 0.90",
+         "passed": found["two_workers"] >= 0.9, "note": f"6 runs with two workers {found['two_seconds']:.1f} s, 3 with one {found['one_seconds']:.1f} s"},
+        {"what": "50 short runs on Ray, seconds / on the local pool", "value": found["ray"], "bar": "<= 1.15", "passed": found["ray"] <= 1.15,
+         "note": f"{found['ray_seconds']:.1f} s / {found['pool_seconds']:.1f} s, start included"},
+        {"what": "listing and filtering 2,000 runs, seconds", "value": found["listing"], "bar": "< 1", "passed": found["listing"] < 1},
+    ]  # fmt: skip
+
+
 def main() -> int:
     """Measure, print, write; exit code 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--threads", type=int, default=min(cores, 2))
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--quick", action="store_true", help="leave out the demo")
+    parser.add_argument("--quick", action="store_true", help="leave out the demo and the sweeps")
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter that has the peers installed")
     options = parser.parse_args()
     rows = command_rows(options.threads, options.quick) + step_rows(options.threads, 5 if options.quick else 15)
+    rows += [] if options.quick else sweep_rows()
     rows += language_rows(options.threads, options.peers, 256 if options.quick else None)
     for row in rows:
         mark = {True: "ok", False: "MISSED", None: ""}[row["passed"]]

@@ -336,3 +336,57 @@ def test_ledger_of_nothing(study):
     entries = ledger(study([], lambda c, s: None), claims_of(["C1", "C23", "C30"]))
     assert {e.verdict for e in entries} == {"undetermined"}
     assert all("not run" in e.reason for e in entries)
+
+
+def test_parts_of_the_logits():
+    """A clock on two frequencies: keys alone give all, the rest gives chance; a planted third wave is found to matter, random planes are not."""
+    from epicycle.analysis.decomposition import decompose
+
+    p = 31
+    a, b, c = np.ogrid[:p, :p, :p]
+    wave = lambda k, sign=1: np.cos(2 * np.pi * k * (a + sign * b - c) / p)  # noqa: E731
+    labels = np.add.outer(np.arange(p), np.arange(p)) % p
+    clock = 20.0 * (wave(3) + wave(7))
+    found = decompose(clock, labels, (3, 7), "sum")
+    assert found.losses["key"] == pytest.approx(found.losses["key + non-key + residual"], rel=1e-9)
+    assert found.losses["non-key"] == found.losses["residual"] == pytest.approx(math.log(p))
+    assert found.dependent == () and (np.abs(found.controls) < 1).all()
+    leaning = decompose(clock + 4.0 * wave(5), labels, (3, 7), "sum")
+    assert leaning.dependent == (5,)
+    assert leaning.rises[np.flatnonzero(leaning.frequency == 3)[0]] > 1
+    labels = np.subtract.outer(np.arange(p), np.arange(p)) % p
+    difference = decompose(20.0 * (wave(3, -1) + wave(7, -1)), labels, (3, 7), "difference")
+    assert difference.losses["key"] == pytest.approx(found.losses["key"], rel=1e-6)
+    wrong = decompose(20.0 * (wave(3, -1) + wave(7, -1)), labels, (3, 7), "sum")
+    assert wrong.losses["residual"] == pytest.approx(
+        difference.losses["key"], rel=1e-6
+    )  # all of it lies outside the planes of the sum
+
+
+def test_cells_of_the_tables(study):
+    [claim] = claims_of(["A5:2*a + b"])
+    assert [c.fraction for c in claim.conditions] == list(FRACTIONS)
+    smallest = {0: 0.5, 1: 0.4, 2: 0.9}  # published: 0.5
+    found = grade(
+        claim,
+        study(
+            claim.conditions, lambda c, s: {"first": 2000} if c.fraction >= smallest[s] - 1e-9 else {"trained": 300_000}
+        ),
+    )
+    assert [(r.value, r.holds) for r in found.readings] == [(0.5, True), (0.4, True), (0.9, False)]
+    assert len(claims_of(["T1"])) == 96 and len(claims_of(["A5"])) == 35
+    assert {c.id for c in claims_of(["C", "J"])} == {c.id for c in CLAIMS}
+
+
+def test_a_cell_that_was_looked_at_too_shortly_says_so(study):
+    [claim] = claims_of(["T1:2*a + b:a*b:PG-E"])
+    found = grade(claim, study(claim.conditions, lambda c, s: {"trained": 50_000}))
+    assert found.verdict == "undetermined" and "less than 300,000" in found.reason
+
+
+def test_mixtures_that_help_and_plateau(study):
+    [claim] = claims_of(["C32"])
+    best = lambda c: {"tasks": dict.fromkeys(c.formulas)} if len(c.formulas) > 1 else {}  # noqa: E731
+    found = grade(claim, study(claim.conditions, lambda c, s: {"trained": 300_000, "best": 0.1, **best(c)}))
+    assert found.verdict == "confirmed"
+    assert found.readings[0].value == pytest.approx(0.5 - 0.1, abs=0.02)

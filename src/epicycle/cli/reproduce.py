@@ -12,6 +12,8 @@ HELP = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
+    from epicycle.cli.sweep import add_engine_options
+
     parser.add_argument("paper", choices=("zhou2024", "furuta2024"), help="the paper")
     parser.add_argument("--preset", choices=("quick", "laptop", "full"), default="quick", help="quick: 4 to 10 minutes on two cores; laptop: 20 minutes "
                         "(zhou2024) or a night (furuta2024, 100,000 steps); full: furuta2024's 300,000 steps")  # fmt: skip
@@ -25,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
     parser.add_argument("--arms", default="", metavar="A,B", help="zhou2024: arms to train instead of the preset's")
     parser.add_argument("--max-steps", type=int, help="furuta2024: bound of every run instead of the preset's")
+    add_engine_options(parser)
     parser.add_argument(
         "--plan", action="store_true", help="furuta2024: only say what would be run and what it costs at most"
     )
@@ -68,7 +71,7 @@ def _check(only: list[str], known: list[str]) -> None:
     """Refuse names that are no claims; P8 stands for P8a and P8b."""
     from epicycle.errors import ConfigError
 
-    if unknown := [name for name in only if name not in {*known, *(each.rstrip("abc") for each in known)}]:
+    if unknown := [name for name in only if name not in {*known, *(each.rstrip("abcd") for each in known)}]:
         raise ConfigError(f"got claim {unknown[0]!r}; expected some of {', '.join(known)}. Choose from these.")
 
 
@@ -82,22 +85,18 @@ def _tell(entries: Any) -> None:
 def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[str]) -> dict[str, Any]:
     from epicycle.cli.main import say
     from epicycle.cli.progress import JobsProgress, spelled_seconds
+    from epicycle.cli.sweep import engine_of
     from epicycle.errors import ConfigError
     from epicycle.report.furuta2024 import write_study
     from epicycle.report.grok import write_report
     from epicycle.studies.furuta2024 import closure, config, reproduce, study_preset
-    from epicycle.studies.furuta2024_claims import CLAIMS, claims_of, ledger
+    from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, claims_of, ledger
     from epicycle.sweep.plan import cost, plan
-    from epicycle.sweep.pool import LocalPool
     from epicycle.training.engine import chosen_device
 
-    _check(only, [claim.id for claim in CLAIMS])
+    _check(only, [*(claim.id for claim in CLAIMS), "A5", "T1", *(claim.id for claim in CELLS if claim.id in only)])
     if options.max_steps is not None and options.max_steps < 1:
         raise ConfigError(f"got --max-steps {options.max_steps}; expected at least 1. Try 100000.")
-    if chosen_device(options.device) != "cpu":
-        raise ConfigError(
-            "got --device cuda for furuta2024; expected cpu, on which its runs are trained one by one. Add --device cpu."
-        )
     seeds = (
         None
         if options.seeds is None and options.seed == 0
@@ -118,7 +117,7 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
             "core_seconds": rest.core_seconds,
         }
     progress = JobsProgress()
-    study = reproduce(options.preset, conditions, options.out, LocalPool(options.threads), seeds=seeds, max_steps=options.max_steps, progress=progress, warn=say,
+    study = reproduce(options.preset, conditions, options.out, engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, progress=progress, warn=say,
                       given=given)  # fmt: skip
     progress.close()
     for condition in conditions:
@@ -169,7 +168,7 @@ def reproduce_and_report(
     path = page.save(study.run.path / "report.html")
     for sentence in page.finding:
         say(sentence)
-    shown = [e for e in entries if not only or e.claim.id in only or e.claim.id.rstrip("abc") in only]
+    shown = [e for e in entries if not only or e.claim.id in only or e.claim.id.rstrip("abcd") in only]
     if only:
         _tell(shown)
     say(f"report: {path}")

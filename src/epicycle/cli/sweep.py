@@ -42,6 +42,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=20,
         help="stop after this many evaluations in a row at 99 %% test accuracy",
     )
+    add_engine_options(parser)
+    parser.add_argument("--plan", action="store_true", help="only say what would be run and what it costs at most")
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Where many runs are trained."""
     parser.add_argument(
         "--engine",
         choices=("local", "stacked", "ray"),
@@ -49,7 +55,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="processes here, stacks on a GPU, or a Ray cluster",
     )
     parser.add_argument("--address", default="auto", help="of the Ray cluster: auto, host:port, or local")
-    parser.add_argument("--plan", action="store_true", help="only say what would be run and what it costs at most")
 
 
 def configs(options: argparse.Namespace) -> list[Any]:
@@ -141,7 +146,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "steps": rest.steps,
             "core_seconds": rest.core_seconds,
         }
-    engine = _engine(options, chosen_device(options.device))
+    engine = engine_of(options, chosen_device(options.device))
     progress = JobsProgress()
     sweep(chosen, options.out, engine, progress=progress, warn=say, given=given_of(options))
     progress.close()
@@ -155,7 +160,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return {"runs": numbers_of(grid), "report": str(path)}
 
 
-def _engine(options: argparse.Namespace, device: str) -> Any:
+def engine_of(options: argparse.Namespace, device: str) -> Any:
+    """The engine that the options name."""
     from epicycle.errors import ConfigError
 
     if options.engine == "ray":

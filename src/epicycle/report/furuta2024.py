@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from epicycle.analysis.decomposition import decomposition_of
 from epicycle.report.ledger import ledger_section, verdict_counts
-from epicycle.report.page import Page, Tile
+from epicycle.report.page import Page, Section, Tile, table
 from epicycle.report.sweep import numbers_of, provenance, success, trajectories, transfer
-from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, preset
+from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, preset, scratch
+from epicycle.studies.furuta2024_published import PARTS
 from epicycle.studies.ledger import Entry
 
 
@@ -23,6 +25,28 @@ def command(study: Study) -> str:
     if given.get("only"):
         words += ["--only", str(given["only"])]
     return " ".join(words)
+
+
+def _parts(study: Study) -> Section | None:
+    """Table A.4: the loss of every combination of key frequencies, other frequencies and residual."""
+    rows = []
+    for formula, published in PARTS.items():
+        for seed in study.preset.seeds:
+            grok = study.grok(scratch(formula), seed)
+            if grok is None or not grok.circuits or grok.run.record()["steps"]["first"] is None:
+                continue
+            found = decomposition_of(grok)
+            keys = ", ".join(map(str, found.keys)) or "none in the additive basis"
+            rows.append([f"{formula}, seed {seed}", keys, *(found.losses[name] for name in published), ", ".join(map(str, found.dependent)) or "none",
+                         float(found.controls.max())])  # fmt: skip
+    if not rows:
+        return None
+    body = table(["run", "keys", *PARTS["a + b"], "others that matter", "random planes, worst rise"], rows,
+                 "Ours: losses in nats over all pairs. Others that matter: frequencies that are no keys and raise the loss by more than 1e-9 when they are removed.")  # fmt: skip
+    body += table(["published", *PARTS["a + b"]], [[formula, *published.values()] for formula, published in PARTS.items()],
+                  "Furuta et al. 2024, Table A.4, one run each; for a + b no other frequency matters there, for a - b some do.")  # fmt: skip
+    return Section("parts", "Parts of the logits", "Key frequencies, other frequencies and the rest, in the plane of the sum, for a - b of the difference.", body,
+                   ("Which frequencies are keys is a rule of ours (those that lead the plane of the answer); the paper does not state its own.",))  # fmt: skip
 
 
 def finding(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
@@ -45,7 +69,7 @@ def study_page(study: Study, entries: Sequence[Entry]) -> Page:
     """The report of a study."""
     sections = [ledger_section(entries, f"A verdict speaks of runs of at most {study.preset.max_steps:,} steps on this project's engine; that something never groks "
                                         f"can only be told at the paper's {PUBLISHED_STEPS:,}."), success(study)]  # fmt: skip
-    sections += [section for section in (transfer(study), trajectories(study)) if section is not None]
+    sections += [section for section in (transfer(study), trajectories(study), _parts(study)) if section is not None]
     sections.append(provenance(study, command(study)))
     counts = verdict_counts(entries)
     runs = sum(len(study.runs(c)) for c in study.conditions)

@@ -14,6 +14,7 @@ from epicycle.studies.furuta2024_measures import (
     Measure,
     always_dense,
     bias,
+    dependents,
     does_not,
     earlier_fall,
     faster,
@@ -24,11 +25,15 @@ from epicycle.studies.furuta2024_measures import (
     moves,
     order,
     parity,
+    plateaus,
     restricted,
+    same_pattern,
     several,
+    smallest_fraction,
     thresholds,
     uses_sine,
 )
+from epicycle.studies.furuta2024_published import FRACTIONS, SMALLEST, SOURCES, published_cell
 from epicycle.studies.ledger import Claim, Entry, Reading, grade
 from epicycle.sweep.grid import Condition
 from epicycle.tasks.operation_names import OPERATIONS
@@ -93,6 +98,8 @@ SUMS = {n: scratch(f"(a + b)^{n}") for n in range(2, 8)}
 ELEMENTARY = ("a + b", "a - b", "a*b")
 RANDOM_EMBEDDING = {text: Condition((text,), 0.3, ("embedding",)) for text in ELEMENTARY}
 LIKE_TIMES = (("W_E", "ffd", "stays"), ("W_L", "ffd", "falls"), ("W_L", "fcr", "stays"))
+
+CUBIC = ("a^3 + a*b", "a^3 + a*b^2 + b")
 
 CLAIMS: tuple[Claim, ...] = (
     _groks("C1a", "a + b groks from 30 % of the pairs.", "section 4, Table A.5", PLUS),
@@ -177,21 +184,74 @@ CLAIMS: tuple[Claim, ...] = (
     _claim("C31b", "Together with a^2 + b^2 and (a + b)^2, a^2 + ab + b^2 groks from 30 %.", "section 6.2, Fig. 11", "generalises", "lowest best test accuracy",
            "best without a rule", "0.99 in all", partial(mixture, ("a^2 + b^2", "a^2 + a*b + b^2", "(a + b)^2"), 0.3, expect="all"),
            Condition(("a^2 + b^2", "a^2 + a*b + b^2", "(a + b)^2"), 0.3)),
+    _claim("C32", "Together with (a + b)^3, a^3 + ab and a^3 + ab^2 + b come further from 30 % than alone, but not to the end.", "section 6.2, Fig. 11", "shown in curves",
+           "lower gain in best test accuracy", "0", "both above alone, none at 0.99", partial(plateaus, tuple((("(a + b)^3", hard), scratch(hard)) for hard in CUBIC)),
+           *(Condition(("(a + b)^3", hard), 0.3) for hard in CUBIC), *(scratch(hard) for hard in CUBIC)),
+    _claim("C33", "One model for a + b, a - b and a*b shows the same two-dimensional pattern for a + b and a - b.", "section 6.2, Fig. 10", "identical patterns",
+           "correlation of logit norms, a + b with a - b", "a + b with a*b", "at least 0.9, and above the control", partial(same_pattern, ELEMENTARY, 0.6),
+           Condition(ELEMENTARY, 0.6)),
+    *(_groks(f"J{p}", f"a + b, a*b, a^2 + b^2 and ab + a + b grok from 30 % modulo {p}.", "App. J", *(scratch(text)._replace(modulus=p) for text in
+             ("a + b", "a*b", "a^2 + b^2", "a*b + a + b"))) for p in (59, 113)),
     _claim("C34a", "For a + b the key frequencies alone do better than all logits.", "App. E, Table A.4", "4.985e-8 against 1.008e-7", "restricted loss, all pairs",
            "loss of all logits, all pairs", "lower", partial(restricted, PLUS, is_better=True), PLUS),
     _claim("C34b", "For a - b the key frequencies alone do far worse than all logits.", "App. E, Table A.4", "0.7141 against 1.336e-7", "restricted loss, all pairs",
            "loss of all logits, all pairs", "more than 100 times", partial(restricted, MINUS, is_better=False), MINUS),
+    _claim("C34c", "For a + b no frequency but the keys matters.", "App. E", "none", "frequencies that are no keys and matter", "of 16 random planes", "none raises the loss by 1e-9",
+           partial(dependents, PLUS, expect_some=False), PLUS),
+    _claim("C34d", "For a - b other frequencies than the keys matter too.", "App. E", "some", "frequencies that are no keys and matter", "of 16 random planes",
+           "at least one raises the loss by 1e-9", partial(dependents, MINUS, expect_some=True), MINUS),
     _claim("C35", "Label histograms do not tell formulas that grok from those that do not.", "App. K", "no systematic difference", "smallest p-value of three rank tests",
            "groups drawn at random", "above 0.05 after Bonferroni", labels_do_not_tell),
     _faster("C36", "a + b groks earlier from 50 % than from 30 %.", (scratch("a + b", 0.5), PLUS)),
 )  # fmt: skip
 
 
+def _cell(name: str, target: str, source: str, part: str, published: float | None) -> Claim:
+    """One cell of Table 1, or one row of Table A.5: the smallest train fraction that groks."""
+    conditions = tuple(transfer(source, target, part, r) if source else scratch(target, r) for r in FRACTIONS)
+    how = f"with the frozen {part} of {source}" if source else "from scratch"
+    smallest = "not even from 90 %" if published is None else f"from {published:.0%} on"
+    return _claim(name, f"{target} groks {smallest} {how}.", "Table 1" if source else "Table A.5", "none up to 0.9" if published is None else f"{published:g}",
+                  "smallest train fraction that groks (1: none)", "", "within 0.1 of the published", partial(smallest_fraction, conditions, published), *conditions)  # fmt: skip
+
+
+def _cells() -> tuple[Claim, ...]:
+    found = [_cell(f"A5:{text}", text, "", "", next((r for r in FRACTIONS if published_cell(text, r) == "groks"), None))
+             for family in OPERATIONS.values() for text in family.values()]  # fmt: skip
+    for target, row in SMALLEST.items():
+        for (source, part), published in zip(SOURCES, row, strict=True):
+            if source:
+                found.append(
+                    _cell(
+                        f"T1:{target}:{source}:{'PG-E' if part == 'embedding' else 'PG-T'}",
+                        target,
+                        source,
+                        part,
+                        published,
+                    )
+                )
+    return tuple(found)
+
+
+CELLS = _cells()
+"""Every row of Table A.5 and every cell of Table 1 as a claim: what the preset `full` grades besides CLAIMS."""
+
+
 def claims_of(names: Sequence[str]) -> tuple[Claim, ...]:
-    """Claims by id; a number such as C1 stands for all of its parts, none for all claims."""
+    """Claims by id; a number such as C1 stands for all of its parts, A5 and T1 for whole tables, none for CLAIMS."""
     if not names:
         return CLAIMS
-    return tuple(claim for claim in CLAIMS if claim.id in names or claim.id.rstrip("abc") in names)
+    return tuple(
+        claim
+        for claim in (*CLAIMS, *CELLS)
+        if {
+            claim.id,
+            claim.id.rstrip("abcd"),
+            claim.id.partition(":")[0],
+            claim.id.partition(":")[0].rstrip("abcd0123456789"),
+        }
+        & set(names)
+    )
 
 
 def ledger(study: Study, claims: Sequence[Claim] = CLAIMS) -> list[Entry]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import mannwhitneyu, rankdata
 
+from epicycle.analysis.decomposition import DEPENDENT, decomposition_of
 from epicycle.fourier.bases import additive
 from epicycle.fourier.measures import ffd
 from epicycle.fourier.spectra import fourier_norms
@@ -416,3 +417,70 @@ def labels_do_not_tell(study: Study, seed: int) -> Reading:
         for g in (group, random)
     )
     return Reading(seed, p, control, p > 0.05, "KL, entropy of train, entropy of test labels; 35 formulas")
+
+
+def dependents(condition: Condition, study: Study, seed: int, *, expect_some: bool) -> Reading:
+    """How many frequencies that are no keys raise the loss when they are removed; control: random planes that do."""
+    run, grok = study.finished(condition, seed), study.grok(condition, seed)
+    if run is None or grok is None:
+        return _missing(seed, condition)
+    if _first(run) is None or not grok.circuits:
+        return Reading(seed, None, None, None, _when(condition, run))
+    found = decomposition_of(grok)
+    blind = int((found.controls > DEPENDENT).sum())
+    parts = ", ".join(
+        f"{name} {found.losses[name]:.3g}"
+        for name in ("key", "non-key", "residual", "key + non-key", "key + residual", "non-key + residual")
+    )
+    return Reading(seed, float(len(found.dependent)), float(blind), bool(found.dependent) == expect_some,
+                   f"loss of parts: {parts}; control of {len(found.controls)} random planes")  # fmt: skip
+
+
+def same_pattern(formulas: tuple[str, ...], fraction: float, study: Study, seed: int) -> Reading:
+    """Correlation of the two-dimensional logit norms of the first two formulas of a mixture; control: of the first and the third."""
+    condition = Condition(formulas, fraction)
+    run, grok = study.finished(condition, seed), study.grok(condition, seed)
+    if run is None or grok is None:
+        return _missing(seed, condition)
+    maps = [np.asarray(c.logit_heat_map["additive"])[1:, 1:].ravel() for c in grok.circuits]
+    value, control = (float(np.corrcoef(maps[0], maps[i])[0, 1]) for i in (1, 2))
+    return Reading(
+        seed, value, control, value >= 0.9 and value > control, "norms over waves of a and b, without the constant"
+    )
+
+
+def smallest_fraction(conditions: Sequence[Condition], published: float | None, study: Study, seed: int) -> Reading:
+    """Smallest train fraction that groks (1 if none does); control: the smallest published. Holds within 0.1 of it."""
+    found: float | None = None
+    for condition in sorted(conditions, key=lambda c: c.fraction):
+        run = study.finished(condition, seed)
+        if run is None:
+            return _missing(seed, condition)
+        if _first(run) is not None:
+            found = condition.fraction
+            break
+        if _trained(run) < PUBLISHED_STEPS:
+            return Reading(
+                seed, None, published, None, f"{_when(condition, run)}: looked at less than {PUBLISHED_STEPS:,} steps"
+            )
+    value, expected = 1.0 if found is None else found, 1.0 if published is None else published
+    return Reading(seed, value, None, abs(value - expected) <= 0.1 + 1e-9, "not even at 0.9" if found is None else "")
+
+
+def plateaus(pairs: Sequence[tuple[tuple[str, ...], Condition]], study: Study, seed: int) -> Reading:
+    """Smallest gain in best test accuracy of the last formula of a mixture over the same formula alone; control: 0."""
+    gains, notes, told = [], [], True
+    for formulas, alone in pairs:
+        mixed = Condition(formulas, alone.fraction)
+        runs = study.finished(mixed, seed), study.finished(alone, seed)
+        if runs[0] is None or runs[1] is None:
+            return _missing(seed, mixed if runs[0] is None else alone)
+        together = max(line["tasks"][formulas[-1]]["test_accuracy"] for line in study.history(mixed, seed))
+        single = max(line["test_accuracy"] for line in study.history(alone, seed))
+        gains.append((together - single, together))
+        notes.append(f"{formulas[-1]}: {together:.1%} together, {single:.1%} alone")
+        told = told and min(_trained(run) for run in runs if run is not None) >= PUBLISHED_STEPS
+    value = min(gain for gain, _ in gains)
+    if any(together >= 0.99 for _, together in gains):
+        return Reading(seed, value, 0.0, False, "; ".join(notes))
+    return Reading(seed, value, 0.0, value > 0 if told else None, "; ".join(notes))

@@ -1,10 +1,12 @@
 """Jobs on this machine: a process per worker, one torch thread each."""
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, final
 
@@ -31,12 +33,13 @@ class LocalPool:
     def begin(self, job: Job, before: dict[str, Any]) -> None:
         """Begin a job in a free worker."""
         worker = self._idle.pop() if self._idle else self._hire()
-        try:
-            future = worker.submit(job.work, before, *job.arguments)
-        except BrokenProcessPool:  # it was killed while it had nothing to do
-            self._spare += 1
-            worker = self._hire()
-            future = worker.submit(job.work, before, *job.arguments)
+        with _one_thread():  # the first job starts the process, which reads this when it loads its BLAS
+            try:
+                future = worker.submit(job.work, before, *job.arguments)
+            except BrokenProcessPool:  # it was killed while it had nothing to do
+                self._spare += 1
+                worker = self._hire()
+                future = worker.submit(job.work, before, *job.arguments)
         self._running[future] = (job, worker)
 
     def _hire(self) -> concurrent.futures.ProcessPoolExecutor:
@@ -72,6 +75,22 @@ class LocalPool:
             worker.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.terminate()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let processes that start inside use one thread each: with more, workers wait for each other's spinning threads."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _end_with(driver: int) -> None:

@@ -1,6 +1,7 @@
 """Pre-train a small GPT-2 on number text or on a folder of files."""
 
 import dataclasses
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def pretrain(
     Args:
         config: Everything that determines the model.
         root: Directory of all runs.
-        corpus: Text files or folders; number text if empty.
+        corpus: Text files or folders, read in an order that the seed shuffles; number text if empty.
         device: cpu or cuda.
         threads: CPU threads.
         observe: (model, tokenizer) -> further numbers for the history, at every evaluation.
@@ -59,6 +60,10 @@ def pretrain(
     if digest != config.corpus:
         raise ConfigError(f"got a corpus of SHA-256 {(digest or 'none')[:8]} for a configuration with {(config.corpus or 'none')[:8]}; expected the "
                           "same text. Make the configuration with its `training.corpus.corpus_digest`.")  # fmt: skip
+    if (
+        files is not None
+    ):  # neighbours in a folder are alike: read in their order, a model follows the file it reads last
+        random.Random(f"corpus {config.seed}").shuffle(files)
     members = team(device)
     facts = provenance(device=device, threads=threads, dtype=config.step.precision, processes=members.size)
     if (done := finished_run(root, config)) is not None:

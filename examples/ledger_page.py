@@ -1,0 +1,82 @@
+"""A page of a study's ledger and runs, from the report.json that `epicycle reproduce` wrote.
+
+python examples/ledger_page.py runs/furuta2024-laptop-XXXXXXXX/report.json docs/results/furuta2024
+writes docs/results/furuta2024.json (the ledger with its runs) and docs/results/furuta2024.md (the page).
+"""
+
+import json
+import sys
+from pathlib import Path
+
+
+def number(value: float | None) -> str:
+    """A figure short enough for a table."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def page(found: dict) -> str:
+    """Claims with their verdicts, then what was trained."""
+    counts: dict[str, int] = {}
+    for claim in found["claims"]:
+        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
+    preset = found["preset"]
+    lines = [
+        "# Ledger of Furuta et al. 2024",
+        "",
+        f"Made by `{found['command']}` and `examples/ledger_page.py`. {len(found['runs'])} runs of at most {preset['max_steps']:,} steps, seeds {', '.join(map(str, preset['seeds']))}: "
+        + ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) + ".",
+        "",
+        "A verdict needs three seeds: confirmed if the rule holds in all, refuted if in none. That something never groks can only be told at 300,000 steps. "
+        "Published and measured values stand in columns of their own.",
+        "",
+        "| claim | statement | verdict | published | ours, mean (range) | what it is | control | rule |",
+        "|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for c in found["claims"]:
+        ours = (
+            ""
+            if c["measured"] is None
+            else f"{number(c['measured'])} ({number(c['interval'][0])} to {number(c['interval'][1])})"
+        )
+        cells = (
+            c["id"],
+            c["statement"],
+            f"**{c['verdict']}**",
+            c["published"],
+            ours,
+            c["measured_is"],
+            f"{number(c['control'])} {c['control_is']}".strip(),
+            c["rule"],
+        )
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    lines += ["", "## Seed by seed", ""]
+    for c in found["claims"]:
+        notes = [f"seed {r['seed']}: {r['note']}" for r in c["readings"] if r["note"]]
+        if notes:
+            lines.append(f"- **{c['id']}** ({c['reason'].split('. ')[0]}): " + "; ".join(notes))
+    lines += [
+        "",
+        "## Runs",
+        "",
+        "| condition | seed | outcome | grokked at | steps | final test accuracy |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in found["runs"]:
+        first = run["steps"]["first"]
+        lines.append(f"| {run['label']} | {run['seed']} | {run['outcome']} | {'' if first is None else f'{first:,}'} | {run['steps']['trained']:,} | "
+                     f"{run['final']['test_accuracy']:.1%} |")  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Read one file, write two."""
+    source, target = Path(sys.argv[1]), Path(sys.argv[2])
+    found = json.loads(source.read_text(encoding="utf-8"))
+    target.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    target.with_suffix(".md").write_text(page(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The logits as key frequencies, other frequencies and a residual, and the loss of every combination of them.
+
+Source: Furuta et al. 2024, App. E, Table A.4.
+"""
+
+import dataclasses
+from itertools import combinations
+from typing import ClassVar, final
+
+import numpy as np
+
+from epicycle.analysis.circuit import Circuit
+from epicycle.analysis.grok import Grok, config_of
+from epicycle.analysis.progress import pair_grid
+from epicycle.errors import DataError
+from epicycle.fourier.bases import additive
+from epicycle.fourier.planes import Plane, cross_entropy, plane_directions
+from epicycle.models.sites import grids
+from epicycle.results import Result
+from epicycle.tasks.modular import modular_task
+
+PARTS = ("key", "non-key", "residual")
+DEPENDENT = 1e-9
+"""Rise of the loss above which a frequency that is no key counts as one the answer depends on, in nats."""
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Decomposition(Result):
+    """Losses over all pairs, nats, of the logits cut to some of their parts; the mean over pairs is in all of them.
+
+    `losses`: combination of key, non-key and residual, joined by +, -> loss. `dependent`: frequencies that are no keys and whose
+    removal from all logits raises the loss by more than 1e-9; `controls` is the same rise for random planes of as many dimensions,
+    `rises` for every frequency in the order of `frequency`. Planes are those of the sum, or of the difference.
+
+    A small loss of the key part shows that it suffices, not how it is made.
+    """
+
+    schema: ClassVar[int] = 1
+    formula: str
+    plane: str
+    keys: tuple[int, ...]
+    losses: dict[str, float]
+    dependent: tuple[int, ...]
+    frequency: np.ndarray
+    rises: np.ndarray
+    controls: np.ndarray
+
+
+def decompose(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    keys: tuple[int, ...],
+    plane: Plane,
+    formula: str = "",
+    *,
+    controls: int = 16,
+    seed: int = 0,
+) -> Decomposition:
+    """Cut the logits of all pairs into parts and take the loss of every combination.
+
+    Args:
+        logits: (p, p, p), first operand, second operand, answer.
+        labels: Right answers (p, p), all defined.
+        keys: Key frequencies in the additive basis.
+        plane: sum or difference.
+        formula: For the record.
+        controls: Random planes removed beside the frequencies.
+        seed: Of these.
+
+    Raises:
+        DataError: Some pair has no answer.
+    """
+    p = len(logits)
+    if (labels < 0).any():
+        raise DataError(
+            f"got {int((labels < 0).sum())} pairs without an answer; expected all p^2. Choose a formula that is defined everywhere."
+        )
+    basis = additive(p)
+    flat, answer = logits.reshape(p * p, -1).astype(np.float64), labels.reshape(-1)
+    mean = flat.mean(0)
+    centred = flat - mean
+    spans = {int(k): plane_directions(basis, int(k), plane, labels).reshape(-1, p * p) for k in basis.frequency}
+    part = {k: unit.T @ (unit @ centred) for k, unit in spans.items()}
+    zero = np.zeros_like(centred)
+    pieces = {
+        "key": sum((part[k] for k in keys), zero),
+        "non-key": sum((own for k, own in part.items() if k not in keys), zero),
+    }
+    pieces["residual"] = centred - pieces["key"] - pieces["non-key"]
+    losses = {" + ".join(names): cross_entropy(mean + np.sum([pieces[name] for name in names], axis=0), answer)
+              for count in (3, 1, 2) for names in combinations(PARTS, count)}  # fmt: skip
+    full = losses[" + ".join(PARTS)]
+    rises = np.array([cross_entropy(flat - part[int(k)], answer) - full for k in basis.frequency])
+    generator = np.random.default_rng(seed)
+    blind = [np.linalg.qr(generator.standard_normal((p * p, 2)))[0].T for _ in range(controls)]
+    return Decomposition(
+        formula=formula, plane=plane, keys=tuple(keys), losses=losses, frequency=basis.frequency, rises=rises,
+        dependent=tuple(int(k) for k, rise in zip(basis.frequency, rises, strict=True) if k not in keys and rise > DEPENDENT),
+        controls=np.array([cross_entropy(flat - unit.T @ (unit @ centred), answer) - full for unit in blind]),
+    )  # fmt: skip
+
+
+def decomposition_of(grok: Grok, index: int = 0) -> Decomposition:
+    """Decomposition of a finished run in the plane of the difference for a - b, else of the sum; kept beside its circuit.
+
+    Raises:
+        DataError: The run has no circuit.
+    """
+    if not grok.circuits:
+        raise DataError(
+            f"got run {grok.run.id} without a circuit; expected two operands and a training that did not diverge. Choose another run."
+        )
+    place = grok.run.path / "results" / ("decomposition" if index == 0 else f"decomposition-{index + 1}")
+    if Decomposition.is_current(place):
+        return Decomposition.load(place)
+    circuit: Circuit = grok.circuits[index]
+    config = config_of(grok.run)
+    task = modular_task(config.task)
+    tokens, labels, _ = pair_grid(task, config, index)
+    logits, _ = grids(grok.run.weights(), tokens, task.config.modulus, config.model.attention_rate)
+    plane: Plane = "difference" if circuit.formula == "a - b" else "sum"
+    found = decompose(
+        logits, labels, circuit.key_frequencies if circuit.basis == "additive" else (), plane, circuit.formula
+    )
+    found.save(place)
+    return found
