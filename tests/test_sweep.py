@@ -161,3 +161,16 @@ def test_a_killed_driver_loses_nothing_and_does_nothing_twice(tiny, tmp_path):
     assert _curves(tmp_path / "killed") == _curves(undisturbed)
     for name, stamp in before.items():
         assert (tmp_path / "killed" / name / "history.jsonl").stat().st_mtime_ns == stamp  # not touched again
+
+
+def _threads(before):
+    import numpy  # its BLAS reads the environment now
+
+    return os.environ["OPENBLAS_NUM_THREADS"], numpy.__name__
+
+
+def test_workers_have_one_blas_thread_and_the_driver_keeps_its_own(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    assert run_jobs([Job("a", _threads)], LocalPool(1), every_seconds=0.1)["a"][0] == "1"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
