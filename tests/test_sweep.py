@@ -174,3 +174,15 @@ def test_workers_have_one_blas_thread_and_the_driver_keeps_its_own(monkeypatch):
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     assert run_jobs([Job("a", _threads)], LocalPool(1), every_seconds=0.1)["a"][0] == "1"
     assert os.environ["OPENBLAS_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
+
+
+def test_a_grid_spells_formulas_as_the_tables_do(tiny, tmp_path):
+    from epicycle.sweep.grid import grid_of
+
+    source = tiny("a+b")
+    frozen = dataclasses.replace(tiny("2a+b"), frozen=FrozenConfig(parts=("body",), source=_id(source)))
+    grid = grid_of([source, frozen], tmp_path)
+    assert [c.formulas for c in grid.conditions] == [("a + b",), ("2*a + b",)]
+    assert grid.conditions[1].source == "a + b"
+    assert grid.conditions[1].rival.formulas == ("2*a + b",) and not grid.conditions[1].rival.parts
+    assert grid.finished(grid.conditions[0], 0) is None and grid.history(grid.conditions[0], 0) == []

@@ -1,5 +1,7 @@
 """Published tables of Furuta et al. 2024, as numbers: what ours stand beside, never what they are graded to."""
 
+from epicycle.tasks.operation_names import OPERATIONS
+
 FRACTIONS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 _G = None
@@ -24,8 +26,13 @@ SCRATCH: dict[str, tuple[float | None, ...]] = {
 
 
 def published_cell(formula: str, fraction: float) -> str:
-    """A cell of Table A.5: `groks`, an accuracy, or nothing where the paper has no such column."""
-    if fraction not in FRACTIONS:
+    """A cell of Table A.5: `groks`, an accuracy, or nothing where the paper has no such row or column.
+
+    Args:
+        formula: In normal form, as `tasks.operations.formula` spells it.
+        fraction: Of the pairs.
+    """
+    if fraction not in FRACTIONS or not any(formula in family.values() for family in OPERATIONS.values()):
         return ""
     value = SCRATCH.get(formula, (_G,) * len(FRACTIONS))[FRACTIONS.index(fraction)]
     return "groks" if value is None else f"{value:g} %"

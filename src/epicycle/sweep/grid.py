@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from epicycle.analysis.grok import Grok, analyse_run
 from epicycle.runs.directory import Run, open_run, run_id
+from epicycle.tasks.operations import formula
 from epicycle.training.config import RunConfig, to_dict
 
 
@@ -76,12 +77,13 @@ class Grid:
 
 def grid_of(configs: list[RunConfig], root: Path | str) -> Grid:
     """A grid from a list of configurations; a source that is among them is named by its formula, another by its id."""
-    names = {run_id(c.name, to_dict(c)): " and ".join(c.task.formulas) for c in configs}
+    spelled = {c.task.formulas: tuple(formula(text).text for text in c.task.formulas) for c in configs}
+    names = {run_id(c.name, to_dict(c)): " and ".join(spelled[c.task.formulas]) for c in configs}
     found = {}
     for c in configs:
         source = (
             None if c.frozen is None or c.frozen.source == "random" else names.get(c.frozen.source, c.frozen.source)
         )
         parts = () if c.frozen is None else c.frozen.parts
-        found[Condition(c.task.formulas, c.task.train_fraction, parts, source, c.task.modulus), c.seed] = c
+        found[Condition(spelled[c.task.formulas], c.task.train_fraction, parts, source, c.task.modulus), c.seed] = c
     return Grid(found, root)
