@@ -353,7 +353,10 @@ def test_parts_of_the_logits():
     assert found.dependent == () and (np.abs(found.controls) < 1).all()
     leaning = decompose(clock + 4.0 * wave(5), labels, (3, 7), "sum")
     assert leaning.dependent == (5,)
-    assert leaning.rises[np.flatnonzero(leaning.frequency == 3)[0]] > 1
+    by_distance = lambda *parts: sum(s * np.cos(2 * np.pi * k * np.arange(p) / p) for s, k in parts)  # noqa: E731
+    loss = lambda logits: float(np.log(np.exp(logits - logits[0]).sum()))  # noqa: E731
+    rise = loss(by_distance((20, 7), (4, 5))) - loss(by_distance((20, 3), (20, 7), (4, 5)))
+    assert leaning.rises[np.flatnonzero(leaning.frequency == 3)[0]] == pytest.approx(rise, rel=1e-9)
     labels = np.subtract.outer(np.arange(p), np.arange(p)) % p
     difference = decompose(20.0 * (wave(3, -1) + wave(7, -1)), labels, (3, 7), "difference")
     assert difference.losses["key"] == pytest.approx(found.losses["key"], rel=1e-6)

@@ -26,7 +26,8 @@ def _accuracies(study: Study, arm: str) -> list[float]:
 
 
 def _range(values: Sequence[float]) -> str:
-    return f"{values[0]:.1%}" if len(values) == 1 else f"{min(values):.1%} to {max(values):.1%}"
+    low, high = f"{min(values):.1%}", f"{max(values):.1%}"
+    return low if low == high else f"{low} to {high}"
 
 
 def finding(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
