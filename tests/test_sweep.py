@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from epicycle.cli.main import main
 from epicycle.errors import ConfigError, DiskError, RunError
 from epicycle.runs.directory import list_runs, open_run, run_id
 from epicycle.sweep.jobs import Job, run_jobs
@@ -186,3 +187,45 @@ def test_a_grid_spells_formulas_as_the_tables_do(tiny, tmp_path):
     assert grid.conditions[1].source == "a + b"
     assert grid.conditions[1].rival.formulas == ("2*a + b",) and not grid.conditions[1].rival.parts
     assert grid.finished(grid.conditions[0], 0) is None and grid.history(grid.conditions[0], 0) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a+b,"], "mixture of one"),
+        (["a+b", "a + b"], "twice"),
+        ([], "without runs"),
+        (["a+b", "--freeze", "body"], "--sources and --freeze"),
+        (["a+b", "--sources", "a*b", "--freeze", "head"], "part 'head'"),
+        (["a+b", "--train-fractions", "0.3,x"], "--train-fractions"),
+        (["a+b", "--seeds", "0"], "--seeds 0"),
+        (["a+x"], "variable 'x'"),
+    ],
+)
+def test_bad_sweeps_are_one_sentence(tmp_path, capsys, words, said):
+    assert main(["sweep", *words, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_split_and_weights_have_seeds_of_their_own(tmp_path, capsys):
+    words = [
+        "sweep",
+        "a+b",
+        "--moduli",
+        "11",
+        "--train-fractions",
+        "0.5",
+        "--seeds",
+        "3",
+        "--out",
+        str(tmp_path),
+        "--plan",
+        "--json",
+    ]
+    assert main([*words, "--split-seed", "5"]) == 0
+    fixed = {each["id"] for each in json.loads(capsys.readouterr().out)["runs"]}
+    assert main(words) == 0
+    moving = {each["id"] for each in json.loads(capsys.readouterr().out)["runs"]}
+    assert len(fixed) == len(moving) == 3 and not fixed & moving

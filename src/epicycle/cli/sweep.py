@@ -24,6 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds of split and weights, counting up")
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
     parser.add_argument(
+        "--split-seed", type=int, help="one split for all seeds of the weights; if not given, that of the weights"
+    )
+    parser.add_argument(
         "--sources",
         default="",
         metavar="F,F",
@@ -65,10 +68,22 @@ def configs(options: argparse.Namespace) -> list[Any]:
     from epicycle.runs.directory import run_id
     from epicycle.tasks.modular import TaskConfig
     from epicycle.tasks.operation_names import OPERATIONS
+    from epicycle.tasks.operations import formula
     from epicycle.training.config import RECIPES, FrozenConfig, ScheduleConfig, to_dict
 
     targets = [tuple(part.strip() for part in text.split(",")) for text in options.formulas]
+    if lonely := [
+        text
+        for text, parts in zip(options.formulas, targets, strict=True)
+        if "," in text and len([part for part in parts if part]) < 2
+    ]:
+        raise ConfigError(
+            f"got {lonely[0]!r}, a mixture of one; expected at least two formulas with a comma between them. Leave the comma out."
+        )
     targets += [(text,) for family in options.family for text in OPERATIONS[family].values()]
+    spelled = [tuple(formula(text).text for text in parts) for parts in targets]
+    if twice := [parts for i, parts in enumerate(spelled) if parts in spelled[:i]]:
+        raise ConfigError(f"got {' and '.join(twice[0])} twice; expected every formula or mixture once. Leave one out.")
     if options.seeds < 1:
         raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
     if bool(options.sources) != bool(options.freeze):
@@ -82,7 +97,12 @@ def configs(options: argparse.Namespace) -> list[Any]:
     schedule = ScheduleConfig(max_steps=options.max_steps, hold_evaluations=options.hold_evaluations)
 
     def make(formulas: tuple[str, ...], fraction: float, modulus: int, seed: int) -> Any:
-        task = TaskConfig(formulas=formulas, train_fraction=fraction, modulus=modulus, split_seed=seed)
+        task = TaskConfig(
+            formulas=formulas,
+            train_fraction=fraction,
+            modulus=modulus,
+            split_seed=seed if options.split_seed is None else options.split_seed,
+        )
         return RECIPES[options.recipe](task, schedule, seed)
 
     found: dict[str, Any] = {}
