@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from epicycle.analysis.ablation import AblationConfig as AblationConfig
     from epicycle.analysis.circuit import Circuit as Circuit
     from epicycle.analysis.circuit import Trajectory as Trajectory
+    from epicycle.analysis.clock import clock_or_pizza as clock_or_pizza
+    from epicycle.analysis.decomposition import decomposition_of as decomposition_of
     from epicycle.analysis.explain import ExplainConfig as ExplainConfig
     from epicycle.analysis.explain import Explanation as Explanation
     from epicycle.analysis.explain import explain as explain
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from epicycle.analysis.matrix import load_array as load_array
     from epicycle.analysis.matrix import matrix_spectrum as matrix_spectrum
     from epicycle.analysis.selftest import selftest as selftest
+    from epicycle.analysis.statistics import time_to_event as time_to_event
     from epicycle.errors import EpicycleError as EpicycleError
     from epicycle.fourier.bases import additive as additive
     from epicycle.fourier.bases import multiplicative as multiplicative
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from epicycle.fourier.measures import gini as gini
     from epicycle.fourier.nulls import null_test as null_test
     from epicycle.fourier.spectra import fourier_norms as fourier_norms
+    from epicycle.interop.imported import import_checkpoint as import_checkpoint
     from epicycle.models.config import ModelConfig as ModelConfig
     from epicycle.models.language import language_model as language_model
     from epicycle.models.language import load_language_model as load_language_model
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from epicycle.runs.directory import open_run as open_run
     from epicycle.studies.zhou2024 import reproduce as reproduce
     from epicycle.sweep.sweep import grok_all as grok_all
+    from epicycle.tasks.facts import task_facts as task_facts
     from epicycle.tasks.modular import TaskConfig as TaskConfig
     from epicycle.tasks.modular import modular_task as modular_task
     from epicycle.tasks.number_space import NumberSpace as NumberSpace
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from epicycle.tasks.number_text import NumberTextConfig as NumberTextConfig
     from epicycle.tasks.prompts import PromptConfig as PromptConfig
     from epicycle.tasks.prompts import prompt_task as prompt_task
+    from epicycle.training.config import FrozenConfig as FrozenConfig
     from epicycle.training.config import OptimiserConfig as OptimiserConfig
     from epicycle.training.config import RunConfig as RunConfig
     from epicycle.training.config import ScheduleConfig as ScheduleConfig
@@ -92,6 +98,12 @@ _WHERE = {
     "gini": "epicycle.fourier.measures",
     "grok": "epicycle.analysis.grok",
     "grok_all": "epicycle.sweep.sweep",
+    "time_to_event": "epicycle.analysis.statistics",
+    "task_facts": "epicycle.tasks.facts",
+    "import_checkpoint": "epicycle.interop.imported",
+    "decomposition_of": "epicycle.analysis.decomposition",
+    "clock_or_pizza": "epicycle.analysis.clock",
+    "FrozenConfig": "epicycle.training.config",
     "grok_page": "epicycle.report.grok",
     "language_model": "epicycle.models.language",
     "list_runs": "epicycle.runs.directory",
@@ -120,6 +132,7 @@ __all__ = [
     "ExplainConfig",
     "Explanation",
     "FinetuneConfig",
+    "FrozenConfig",
     "MatrixSpectrum",
     "ModelConfig",
     "NumberSpace",
@@ -136,6 +149,8 @@ __all__ = [
     "Trajectory",
     "additive",
     "analyse_run",
+    "clock_or_pizza",
+    "decomposition_of",
     "explain",
     "explain_page",
     "fcr",
@@ -147,6 +162,7 @@ __all__ = [
     "grok",
     "grok_all",
     "grok_page",
+    "import_checkpoint",
     "language_model",
     "list_runs",
     "load_array",
@@ -163,6 +179,8 @@ __all__ = [
     "reproduce",
     "selftest",
     "start_digest",
+    "task_facts",
+    "time_to_event",
     "train_run",
     "write_report",
 ]

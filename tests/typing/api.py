@@ -9,6 +9,7 @@ from epicycle import (
     ExplainConfig,
     Explanation,
     FinetuneConfig,
+    FrozenConfig,
     MatrixSpectrum,
     PretrainConfig,
     PromptConfig,
@@ -16,19 +17,23 @@ from epicycle import (
     RunConfig,
     TaskConfig,
     additive,
+    clock_or_pizza,
     explain,
     ffd,
     finetune,
     fourier_norms,
     grok,
+    import_checkpoint,
     load_array,
     load_language_model,
     matrix_spectrum,
+    modular_task,
     number_space,
     open_run,
     pretrain,
     selftest,
     start_digest,
+    task_facts,
     write_report,
 )
 
@@ -46,3 +51,10 @@ arm = FinetuneConfig(arm="frozen-embedding", start=start_digest(base.path), prom
 tuned: Run = finetune(arm, base.path, "runs", threads=2)
 explanation: Explanation = explain(tuned.path, ExplainConfig(prompts=PromptConfig(largest_operand=99)), "runs")
 last: int = number_space(load_language_model(tuned.path).tokenizer).count
+
+sum_: TaskConfig = TaskConfig(formulas=("2a + b",))
+kept = RunConfig(task=sum_, frozen=FrozenConfig(parts=("embedding",), source=found.run.id))
+[transferred] = grok(kept, "runs")
+symmetric: bool = task_facts(modular_task(sum_)).is_symmetric
+foreign: Run = import_checkpoint("model.pt", TaskConfig(modulus=113), "runs")
+how: float | None = clock_or_pizza(modular_task(sum_), kept, foreign.weights()).distance_irrelevance
