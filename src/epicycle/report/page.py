@@ -74,6 +74,10 @@ def render(page: Page) -> str:
     )
 
 
+PROSE = 24
+"""Characters above which a cell makes its column one of words, set from the left."""
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> str:
     """An escaped HTML table; numbers to four digits."""
     from markupsafe import escape
@@ -81,8 +85,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "
     def cell(value: Any) -> str:
         return str(escape(number(value) if isinstance(value, float | int) and not isinstance(value, bool) else value))
 
-    head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{cell(value)}</td>" for value in row) + "</tr>" for row in rows)
+    is_prose = [any(isinstance(row[i], str) and len(row[i]) > PROSE for row in rows) for i in range(len(header))]
+    kind = lambda i: " class='prose'" if is_prose[i] else ""  # noqa: E731
+    head = "".join(f"<th scope='col'{kind(i)}>{escape(name)}</th>" for i, name in enumerate(header))
+    body = "".join(
+        "<tr>" + "".join(f"<td{kind(i)}>{cell(value)}</td>" for i, value in enumerate(row)) + "</tr>" for row in rows
+    )
     note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return f"<figure><div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}</figure>"
 
