@@ -183,6 +183,34 @@ def test_factors_multiply_back(text, p):
             assert _multiplied(factors, p, a, b) == _value(grammar.parse(text), a, b) % p
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2a^2 + 3b",
+        "2b^2 + a",
+        "a*(2b^2 + a)",
+        "7a + b",
+        "7a*b + a + b",
+        "(7a + 3)*b",
+        "14a*b",
+        "3a^2*b + 6b",
+        "5(a+b)^3",
+    ],
+)
+def test_factors_multiply_back_where_coefficients_vanish(text):
+    poly, p = polynomial(grammar.parse(text)), 7
+    factors = over_field(poly, p)
+    for a, b in itertools.product(range(p), repeat=2):
+        assert _multiplied(factors, p, a, b) == _value(grammar.parse(text), a, b) % p
+
+
+def test_a_form_with_a_hole_is_not_refuted():
+    """a*g2(b), undefined at (0, 0) alone: a form exists, so `no` would be wrong."""
+    table = np.arange(7)[:, None] * np.array([1, 1, 2, 3, 4, 5, 6]) % 7
+    table[0, 0] = -1
+    assert product_form(table).exists is None
+
+
 def test_what_splits_where():
     """a^2 + ab + b^2 splits where -3 is a square: modulo 97, not 59 or 113. a^4 + b^4 splits whenever 8 divides p - 1."""
     form = polynomial(grammar.parse("a^2 + a*b + b^2"))

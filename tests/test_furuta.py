@@ -181,14 +181,15 @@ def test_inflections_are_together_within_a_factor_of_two(study, factor, expected
 
 def test_what_does_not_grok_must_not_fall(study):
     conditions = [scratch("a^2 + a*b + b^2"), scratch("2*a + b")]
-    still = study(conditions, lambda c, s: {"trained": 100_000})
+    still = study(conditions, lambda c, s: {"trained": 300_000})
     assert verdict("C18b", still).verdict == "confirmed"
+    assert verdict("C17", still).verdict == "confirmed"
 
 
 def test_what_does_not_grok_and_falls(study):
     conditions = [scratch("a^2 + a*b + b^2"), scratch("2*a + b")]
     falling = study(
-        conditions, lambda c, s: {"trained": 100_000, "ends": {("W_L", "fcr"): 0.3} if c == conditions[0] else None}
+        conditions, lambda c, s: {"trained": 300_000, "ends": {("W_L", "fcr"): 0.3} if c == conditions[0] else None}
     )
     found = verdict("C18b", falling)
     assert found.verdict == "refuted"
@@ -383,7 +384,9 @@ def test_cells_of_the_tables(study):
 
 def test_a_cell_that_was_looked_at_too_shortly_says_so(study):
     [claim] = claims_of(["T1:2*a + b:a*b:PG-E"])
-    found = grade(claim, study(claim.conditions, lambda c, s: {"trained": 50_000}))
+    found = grade(
+        claim, study([TIMES, *claim.conditions], lambda c, s: {"first": 4000} if c == TIMES else {"trained": 50_000})
+    )
     assert found.verdict == "undetermined" and "less than 300,000" in found.reason
 
 
@@ -393,3 +396,60 @@ def test_mixtures_that_help_and_plateau(study):
     found = grade(claim, study(claim.conditions, lambda c, s: {"trained": 300_000, "best": 0.1, **best(c)}))
     assert found.verdict == "confirmed"
     assert found.readings[0].value == pytest.approx(0.5 - 0.1, abs=0.02)
+
+
+def test_nothing_is_said_of_what_was_hardly_trained(study):
+    conditions = [scratch("a^2 + a*b + b^2"), scratch("2*a + b"), TIMES, PLUS, scratch("a + b", 0.5)]
+    short = study(conditions, lambda c, s: {"trained": 8_000})
+    for name in ("C11c", "C17", "C18b", "C20", "C2b", "C33"):
+        assert verdict(name, short).verdict == "undetermined", name
+
+
+def test_no_fall_is_not_the_earliest_fall(study):
+    found = study(
+        [PLUS, scratch("a + b", 0.5)],
+        lambda c, s: {"first": 2000, "ends": {("W_E", "ffd"): 0.1} if c == PLUS else None},
+    )
+    assert verdict("C20", found).verdict == "undetermined"
+
+
+def test_never_is_not_nearly_nine_tenths(study):
+    [claim] = claims_of(["A5:a^3 + a*b^2 + b"])  # published: never
+    late = study(claim.conditions, lambda c, s: {"first": 2000} if c.fraction == 0.9 else {"trained": 300_000})
+    assert grade(claim, late).verdict == "refuted"
+
+
+def test_a_source_that_had_not_grokked_tells_nothing(study):
+    [claim] = claims_of(["C26a"])
+    poor = study([MINUS, *claim.conditions], lambda c, s: {"trained": 300_000})
+    found = grade(claim, poor)
+    assert found.verdict == "undetermined" and "source had not grokked" in found.reason
+
+
+def test_frozen_bodies_of_a_grokked_source(study):
+    [claim] = claims_of(["C26a"])
+    found = study(
+        [MINUS, *claim.conditions],
+        lambda c, s: {"first": 20_000, "trained": 22_000} if c == MINUS else {"trained": 300_000},
+    )
+    assert grade(claim, found).verdict == "confirmed"
+
+
+def test_a_diverged_run_does_not_end_the_ledger(study):
+    found = study([TIMES], lambda c, s: {"first": 4000})
+    for seed in PRESET.seeds:
+        found.finished(TIMES, seed).append_history({"step": 5100, "test_accuracy": 0.0, "train_accuracy": 0.0})
+    again = Study(found.run, PRESET, (TIMES,))
+    assert verdict("C11c", again).verdict == "confirmed"
+    assert verdict("C12c", again).verdict == "refuted"
+
+
+def test_moduli_are_kept_apart(tmp_path):
+    stored = [
+        furuta2024._study_run(PRESET, tuple(claims_of([name])[0].conditions), tmp_path, None, [name])
+        for name in ("J59", "J113")
+    ]
+    assert stored[0].id != stored[1].id
+    assert {c.modulus for c in furuta2024.read_study(stored[0]).conditions} == {59}
+    moved = closure([transfer("a + b", "a*b", "body")._replace(modulus=59)])
+    assert moved[0] == scratch("a + b")._replace(modulus=59)

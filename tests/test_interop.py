@@ -147,6 +147,9 @@ def test_nothing_but_tensors_is_unpickled(tmp_path, capsys):
         (lambda w: None, ["--key", "other"], "--key"),
         (lambda w: None, ["--attention-rate", "2"], "attention rate 2"),
         (lambda w: w.clear(), [], "no tensors"),
+        (lambda w: None, ["--layout", "transformer_lens"], "dimensions"),
+        (lambda w: w.update({"embed.W_E": torch.ones(128)}), [], "no layout known"),
+        (lambda w: w.update({"blocks.0.mlp.W_in": torch.tensor(1.0)}), [], "dimensions"),
     ],
 )
 def test_bad_checkpoints_are_one_sentence(tmp_path, capsys, change, options, said):

@@ -117,6 +117,8 @@ def test_sql_and_parquet(root, tmp_path):
     assert [(step, ffd) for _, step, ffd in found] == [(0, 1.0), (100, 0.9), (200, 0.8), (300, pytest.approx(0.7))]
     write_parquet(table, tmp_path / "it's.parquet")
     assert duckdb.sql(f"SELECT count(*) FROM read_parquet('{tmp_path / 'it'!s}''s.parquet')").fetchall() == [(7,)]
+    assert json.loads(json.dumps(query(table, "SELECT 1.5 AS x, DATE '2024-01-02' AS d")[1])) == [[1.5, "2024-01-02"]]
+    write_parquet(table, tmp_path / "new" / "runs.parquet")
     with pytest.raises(DataError, match="DuckDB refuses"):
         query(table, "SELECT * FROM nothing")
     secret = tmp_path / "secret.csv"

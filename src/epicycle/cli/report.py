@@ -17,11 +17,11 @@ def _study(found: Any) -> Any:
     if values["resolved"]["paper"] == "furuta2024":
         from epicycle.report.furuta2024 import write_study
         from epicycle.studies.furuta2024 import read_study
-        from epicycle.studies.furuta2024_claims import claims_of, ledger
+        from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, ledger
 
         study = read_study(found)
-        only = [word.strip() for word in str(values["given"].get("only") or "").split(",") if word.strip()]
-        return write_study(study, ledger(study, claims_of(only or study.preset.claims)))
+        chosen = set(values["resolved"]["claims"])
+        return write_study(study, ledger(study, [claim for claim in (*CLAIMS, *CELLS) if claim.id in chosen]))
     from epicycle.report import zhou2024 as page
     from epicycle.studies.zhou2024 import read_study as read_zhou2024
     from epicycle.studies.zhou2024_claims import ledger as ledger_zhou2024

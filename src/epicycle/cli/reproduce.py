@@ -117,7 +117,7 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
             "core_seconds": rest.core_seconds,
         }
     progress = JobsProgress()
-    study = reproduce(options.preset, conditions, options.out, engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, progress=progress, warn=say,
+    study = reproduce(options.preset, conditions, options.out, engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, claims=[claim.id for claim in claims], progress=progress, warn=say,
                       given=given)  # fmt: skip
     progress.close()
     for condition in conditions:

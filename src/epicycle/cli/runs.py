@@ -150,7 +150,11 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
     from epicycle.runs.query import grouped
 
     by = [name.strip() for name in options.group_by.split(",")]
-    trained = [each for each in table if each["kind"] == "grok" and each["status"] == "finished"]
+    trained = [
+        each
+        for each in table
+        if each["kind"] == "grok" and each["status"] == "finished" and each["outcome"] != "imported"
+    ]
     found, lines = [], []
     for key, runs in grouped(trained, by).items():
         hit = rate(sum(each["first"] is not None for each in runs), len(runs))

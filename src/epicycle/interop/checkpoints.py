@@ -131,6 +131,8 @@ def guess_layout(state: State, modulus: int) -> str:
         return "transformer_lens"
     positions = state.get("pos_embed.W_pos")
     embedding = state.get("embed.W_E")
+    if embedding is not None and embedding.ndim != 2:
+        embedding = None
     if embedding is None or output is None:
         known = ", ".join(sorted(state)[:4])
         raise ConfigError(f"got tensors {known}, ... of no layout known here; expected those of {', '.join(LAYOUTS)}. Rename them, or write a layout in "
@@ -167,6 +169,12 @@ def convert(
     name = guess_layout(state, modulus) if layout == "auto" else layout
     if name not in LAYOUTS:
         raise ConfigError(f"got layout {layout!r}; expected {', '.join(LAYOUTS)} or auto. Choose one.")
+    sides = {"embed.W_E": 2, "unembed.W_U": 2, "blocks.0.attn.W_Q": 3, "blocks.0.attn.W_K": 3, "blocks.0.attn.W_V": 3, "blocks.0.mlp.W_in": 2, "blocks.0.mlp.W_out": 2,
+             "blocks.0.attn.W_O": 3 if name == "transformer_lens" else 2, "pos_embed.W_pos": 2}  # fmt: skip
+    if wrong := [key for key, count in sides.items() if key in state and state[key].ndim != count]:
+        raise DataError(
+            f"got {wrong[0]} with {state[wrong[0]].ndim} dimensions; expected {sides[wrong[0]]} in layout {name}. Choose another --layout."
+        )
     found = LAYOUTS[name](state)
     weights, query = found.weights, found.weights.get("blocks.0.attn.W_Q")
     if query is None or query.ndim != 3 or "blocks.0.mlp.W_in" not in weights or "embed.W_E" not in weights:

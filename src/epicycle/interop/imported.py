@@ -1,5 +1,6 @@
 """A foreign checkpoint as a finished run, so that every analysis, report and query works on it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def import_checkpoint(
         raise DataError(f"got an embedding of {have} tokens; expected at least {need} for {built.rules[0].text} modulo {task.modulus} in layout {found.layout}. "
                         "Give its own --modulus, formulas and --layout.")  # fmt: skip
     config = RunConfig(task=task, model=found.model, recipe="nanda2023" if found.model.positions else "furuta2024")
-    name = f"import-{Path(path).stem[:24]}{'-' + key[:16] if key else ''}"
+    name = re.sub(r"[^\w.-]", "-", f"import-{Path(path).stem[:24]}{'-' + key[:16] if key else ''}")
     values = to_dict(config) | {
         "imported": {
             "file": Path(path).name,

@@ -1,5 +1,6 @@
 """The report of a study of Furuta et al. 2024: the ledger, the paper's tables as far as they were run, measures over time."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from epicycle.studies.furuta2024_published import PARTS
 from epicycle.studies.ledger import Entry
 
 
-def command(study: Study) -> str:
-    """The shell command that runs the study again."""
+def command(study: Study, *, whole: bool = True) -> str:
+    """The shell command that runs the study again; without its choice of claims unless `whole`."""
     chosen, usual = study.preset, preset(study.preset.name)
     words = ["epicycle reproduce furuta2024 --preset", chosen.name]
     if chosen.seeds != usual.seeds:
@@ -22,8 +23,8 @@ def command(study: Study) -> str:
     if chosen.max_steps != usual.max_steps:
         words += ["--max-steps", str(chosen.max_steps)]
     given = study.run.record()["config"]["given"]
-    if given.get("only"):
-        words += ["--only", str(given["only"])]
+    if whole and given.get("only"):
+        words += ["--only", shlex.quote(str(given["only"]))]
     return " ".join(words)
 
 
@@ -61,8 +62,9 @@ def finding(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
 def study_numbers(study: Study, entries: Sequence[Entry]) -> dict[str, Any]:
     """Every number of the page."""
     record = study.run.record()
+    base = command(study, whole=False)
     return {"preset": study.preset._asdict(), "command": command(study), "provenance": record["provenance"],
-            "claims": [entry.as_json() | {"rerun": f"epicycle reproduce furuta2024 --preset {study.preset.name} --only {entry.claim.id}"} for entry in entries], "runs": numbers_of(study)}  # fmt: skip
+            "claims": [entry.as_json() | {"rerun": f"{base} --only {shlex.quote(entry.claim.id)}"} for entry in entries], "runs": numbers_of(study)}  # fmt: skip
 
 
 def study_page(study: Study, entries: Sequence[Entry]) -> Page:

@@ -110,9 +110,9 @@ def transfer(grid: Grid) -> Section | None:
         return None
     body = ""
     for part, name in PARTS.items():
-        here = [c for c in pairs if c.parts == (part,)]
-        if here:
-            body += _matrix(grid, here, f"{name}: {part} frozen")
+        for fraction, modulus in sorted({(c.fraction, c.modulus) for c in pairs if c.parts == (part,)}):
+            here = [c for c in pairs if (c.parts, c.fraction, c.modulus) == ((part,), fraction, modulus)]
+            body += _matrix(grid, here, f"{name}: {part} frozen, p = {modulus}, r = {fraction:g}")
     rows = []
     for c in pairs:
         rival = c.rival
@@ -121,7 +121,7 @@ def transfer(grid: Grid) -> Section | None:
             ours, other = ([_first(grid, each, s) for s in seeds] for each in (c, rival))
             found = paired(ours, other)
             ratio = "" if found.median_ratio is None else f"{found.median_ratio:.2g}"
-            rows.append([c.source, PARTS.get(c.parts[0], c.parts[0]), c.formulas[0], f"{c.fraction:g}", f"{found.earlier_a} of {found.pairs}",
+            rows.append([c.source, PARTS.get(c.parts[0], c.parts[0]), " and ".join(c.formulas), f"{c.fraction:g} (p = {c.modulus})", f"{found.earlier_a} of {found.pairs}",
                          f"{found.p_time:.2f}", ratio, *_outcome(grid, c)[:3]])  # fmt: skip
     body += table(["from", "part", "onto", "r", "earlier than scratch, same seed", "sign test p", "times faster, median", "grokked", "95 % interval", "median step"], rows,
                   "Three seeds cannot give a sign test below 0.25.")  # fmt: skip
@@ -136,14 +136,14 @@ def _first(grid: Grid, condition: Condition, seed: int) -> int | None:
 
 def _matrix(grid: Grid, conditions: Sequence[Condition], title: str) -> str:
     sources = list(dict.fromkeys(str(c.source) for c in conditions))
-    targets = list(dict.fromkeys(c.formulas[0] for c in conditions))
+    targets = list(dict.fromkeys(" and ".join(c.formulas) for c in conditions))
     values = np.full((len(sources), len(targets)), np.nan)
     labels = [["" for _ in targets] for _ in sources]
     for c in conditions:
         runs, base = grid.runs(c), grid.runs(c.rival)
         if not runs:
             continue
-        i, j = sources.index(str(c.source)), targets.index(c.formulas[0])
+        i, j = sources.index(str(c.source)), targets.index(" and ".join(c.formulas))
         times, trained = _times(runs)
         time = time_to_event(times, trained)
         count = f"{sum(t is not None for t in times)}/{len(times)}"

@@ -53,7 +53,7 @@ def rows(root: Path | str) -> tuple[list[dict[str, Any]], list[str]]:
 def chosen(table: Sequence[dict[str, Any]], conditions: Sequence[str]) -> list[dict[str, Any]]:
     """Rows that meet every condition, such as `outcome=grokked`, `first<5000`, `formula~b^2`, `source!=random`.
 
-    `~` is part of a text. A value that is missing meets only `COLUMN=none`.
+    `~` is part of a text. A value that is missing meets `COLUMN=none` and every `!=`.
 
     Raises:
         ConfigError: A condition cannot be read, names no column, or compares a text by size.

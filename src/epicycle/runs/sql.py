@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from epicycle._files import atomic
 from epicycle.errors import ConfigError, DataError
 from epicycle.runs.query import COLUMNS
 
@@ -64,7 +65,7 @@ def query(table: Sequence[dict[str, Any]], text: str) -> tuple[list[str], list[t
         connection.execute("SET enable_external_access = false")
         found = connection.execute(text)
         names = [column[0] for column in found.description or []]
-        return names, found.fetchall()
+        return names, [tuple(_plain(value) for value in row) for row in found.fetchall()]
     except duckdb.Error as error:
         raise DataError(
             f"got a query that DuckDB refuses ({str(error).splitlines()[0]}); expected SQL over the tables runs and history. Mend it."
@@ -76,10 +77,17 @@ def query(table: Sequence[dict[str, Any]], text: str) -> tuple[list[str], list[t
 def write_parquet(table: Sequence[dict[str, Any]], path: Path) -> None:
     """Write rows of `runs.query` as a Parquet file."""
     connection = _with_runs(table)
-    scratch = path.with_name(f".{path.name}.part")
     try:
-        connection.execute(f"COPY runs TO '{str(scratch).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)")
-        scratch.replace(path)
+        with atomic(path) as scratch:
+            connection.execute(f"COPY runs TO '{str(scratch).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)")
     finally:
         connection.close()
-        scratch.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON knows it: DuckDB gives decimals for 1.5 and dates for dates."""
+    from decimal import Decimal
+
+    if isinstance(value, Decimal):
+        return float(value)
+    return value if value is None or isinstance(value, bool | int | float | str | list | dict) else str(value)

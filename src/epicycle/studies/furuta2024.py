@@ -79,7 +79,7 @@ def config(condition: Condition, seed: int, chosen: Preset) -> RunConfig:
 
 def closure(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
     """The conditions with the sources that they take weights from, each once, sources first."""
-    sources = [scratch(c.source) for c in conditions if c.source is not None]
+    sources = [scratch(c.source)._replace(modulus=c.modulus) for c in conditions if c.source is not None]
     return tuple(dict.fromkeys([*sources, *conditions]))
 
 
@@ -107,6 +107,7 @@ def reproduce(
     *,
     seeds: Sequence[int] | None = None,
     max_steps: int | None = None,
+    claims: Sequence[str] = (),
     progress: Callable[[JobProgress], None] = lambda now: None,
     warn: Callable[[str], None] = lambda text: None,
     given: dict[str, Any] | None = None,
@@ -120,13 +121,14 @@ def reproduce(
         engine: Where they are trained; two processes on this machine if not given.
         seeds: Seeds instead of the preset's.
         max_steps: Bound instead of the preset's.
+        claims: Ids of the claims they belong to; they tell studies of the same runs apart.
         progress: Called about every second.
         warn: Called with a sentence when a worker was lost.
         given: What the user typed.
     """
     chosen = study_preset(name, seeds, max_steps)
     wanted = closure(conditions)
-    run = _study_run(chosen, wanted, root, given)
+    run = _study_run(chosen, wanted, root, given, claims)
     with run.lock():
         configs = [config(condition, seed, chosen) for condition in wanted for seed in chosen.seeds]
         if configs:
@@ -141,11 +143,13 @@ def study_preset(name: str, seeds: Sequence[int] | None = None, max_steps: int |
     return chosen._replace(seeds=tuple(seeds) if seeds else chosen.seeds, max_steps=max_steps or chosen.max_steps)
 
 
-def _study_run(chosen: Preset, wanted: tuple[Condition, ...], root: Path | str, given: dict[str, Any] | None) -> Run:
+def _study_run(
+    chosen: Preset, wanted: tuple[Condition, ...], root: Path | str, given: dict[str, Any] | None, claims: Sequence[str]
+) -> Run:
     values = {
         "kind": "study", "paper": "furuta2024", "preset": chosen.name, "seeds": list(chosen.seeds), "max_steps": chosen.max_steps,
-        "hold_evaluations": chosen.hold_evaluations,
-        "conditions": [{"formulas": list(c.formulas), "fraction": c.fraction, "parts": list(c.parts), "source": c.source} for c in wanted],
+        "hold_evaluations": chosen.hold_evaluations, "claims": list(claims),
+        "conditions": [{"formulas": list(c.formulas), "fraction": c.fraction, "parts": list(c.parts), "source": c.source, **({} if c.modulus == 97 else {"modulus": c.modulus})} for c in wanted],
     }  # fmt: skip
     return create_run(Path(root), f"furuta2024-{chosen.name}", values, given or values, provenance())
 
@@ -157,6 +161,7 @@ def read_study(run: Run) -> Study:
         seeds=tuple(values["seeds"]), max_steps=values["max_steps"], hold_evaluations=values["hold_evaluations"]
     )
     conditions = tuple(
-        Condition(tuple(c["formulas"]), c["fraction"], tuple(c["parts"]), c["source"]) for c in values["conditions"]
+        Condition(tuple(c["formulas"]), c["fraction"], tuple(c["parts"]), c["source"], c.get("modulus", 97))
+        for c in values["conditions"]
     )
     return Study(run, chosen, conditions)

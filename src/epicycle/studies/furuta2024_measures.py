@@ -39,8 +39,23 @@ def _missing(seed: int, condition: Condition) -> Reading:
 
 
 def _baseline(study: Study, condition: Condition, seed: int) -> float:
-    task = TaskConfig(formulas=condition.formulas, train_fraction=condition.fraction, split_seed=seed)
+    task = TaskConfig(
+        formulas=condition.formulas, modulus=condition.modulus, train_fraction=condition.fraction, split_seed=seed
+    )
     return modular_task(task).baseline_accuracy()
+
+
+def _poor_source(study: Study, conditions: Sequence[Condition], seed: int) -> Reading | None:
+    """A reading that tells nothing, if frozen weights come from a run that had not grokked; None if all sources had."""
+    for condition in conditions:
+        if condition.source is not None:
+            source = scratch(condition.source)._replace(modulus=condition.modulus)
+            origin = study.finished(source, seed)
+            if origin is None:
+                return _missing(seed, source)
+            if _first(origin) is None:
+                return Reading(seed, None, None, None, f"{condition.label}: its source had not grokked")
+    return None
 
 
 def _first(run: Run) -> int | None:
@@ -63,6 +78,8 @@ def _when(condition: Condition, run: Run) -> str:
 
 def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
     """Lowest best test accuracy of several conditions; control: the highest baseline without a rule."""
+    if (poor := _poor_source(study, conditions, seed)) is not None:
+        return poor
     best, controls, notes, told = 1.0, [0.0], [], True
     for condition in conditions:
         run = study.finished(condition, seed)
@@ -78,6 +95,8 @@ def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
 
 def does_not(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
     """Highest best test accuracy of several conditions that should not grok; control: the baseline of that one."""
+    if (poor := _poor_source(study, conditions, seed)) is not None:
+        return poor
     found = []
     for condition in conditions:
         run = study.finished(condition, seed)
@@ -107,7 +126,12 @@ def order(study: Study, seed: int, *, with_minus: bool) -> Reading:
     note = "; ".join(_when(c, run) for c, run in runs.items() if run is not None)
     early = [first[PLUS], first[TIMES]]
     if not with_minus:
-        holds = all(step is not None and step < 10_000 for step in early)
+        short = any(
+            step is None and _trained(run) < 10_000
+            for step, run in zip(early, (runs[PLUS], runs[TIMES]), strict=True)
+            if run is not None
+        )
+        holds = None if short else all(step is not None and step < 10_000 for step in early)
         return Reading(seed, max((step for step in early if step is not None), default=None), first[PLUS], holds, note)
     last, end = first[MINUS], _trained(runs[MINUS])  # type: ignore[arg-type]
     if last is None:
@@ -117,8 +141,11 @@ def order(study: Study, seed: int, *, with_minus: bool) -> Reading:
     )
 
 
-def _series(history: list[dict[str, Any]], site: str, name: str) -> np.ndarray:
-    return np.array([line["measures"]["weights"]["additive"][site][name] for line in history], float)
+def _series(history: list[dict[str, Any]], site: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of a measure; evaluations of a diverged training have none."""
+    lines = [line for line in history if "measures" in line]
+    steps = np.array([line["step"] for line in lines], float)
+    return steps, np.array([line["measures"]["weights"]["additive"][site][name] for line in lines], float)
 
 
 def moves(
@@ -131,12 +158,16 @@ def moves(
     run = study.finished(condition, seed)
     if run is None:
         return _missing(seed, condition)
-    if needs_grok and _first(run) is None:
+    if (_first(run) is not None) != needs_grok:
         return Reading(seed, None, None, None, f"{_when(condition, run)}: nothing to follow")
+    if not needs_grok and _trained(run) < PUBLISHED_STEPS:
+        return Reading(
+            seed, None, None, None, f"{_when(condition, run)}: looked at less than {PUBLISHED_STEPS:,} steps"
+        )
     history = study.history(condition, seed)
     found = []
     for site, name, what in expected:
-        values = _series(history, site, name)
+        values = _series(history, site, name)[1]
         ratio = values[-1] / values[0]
         margin = FALLS - ratio if what == "falls" else ratio - FALLS
         found.append(
@@ -163,9 +194,10 @@ def several(parts: Sequence[Measure], study: Study, seed: int) -> Reading:
 
 def always_dense(study: Study, seed: int) -> Reading:
     """Lowest FFD(W_E) of a*b over training; control: its first value."""
-    if study.finished(TIMES, seed) is None:
-        return _missing(seed, TIMES)
-    values = _series(study.history(TIMES, seed), "W_E", "ffd")
+    run = study.finished(TIMES, seed)
+    if run is None or _first(run) is None:
+        return _missing(seed, TIMES) if run is None else Reading(seed, None, None, None, _when(TIMES, run))
+    values = _series(study.history(TIMES, seed), "W_E", "ffd")[1]
     return Reading(
         seed, float(values.min()), float(values[0]), bool(values.min() == 1.0), "1 is the FFD of white noise, too"
     )
@@ -182,7 +214,7 @@ def parity(study: Study, seed: int) -> Reading:
         if _first(run) is None:
             return Reading(seed, None, None, None, _when(condition, run))
         for name in ("ffd", "fcr"):
-            ends.setdefault((name, n % 2), []).append(_series(study.history(condition, seed), "W_E", name)[-1])
+            ends.setdefault((name, n % 2), []).append(_series(study.history(condition, seed), "W_E", name)[1][-1])
     mean = {key: float(np.mean(values)) for key, values in ends.items()}
     holds = mean["ffd", 1] < mean["ffd", 0] and mean["fcr", 0] < mean["fcr", 1]
     return Reading(
@@ -208,14 +240,16 @@ def inflections(study: Study, seed: int, *, of_grokked: bool) -> Reading:
         run = study.finished(condition, seed)
         if run is None or len(condition.formulas) > 1 or condition.parts or (_first(run) is not None) != of_grokked:
             continue
-        history = study.history(condition, seed)
+        history = [line for line in study.history(condition, seed) if "measures" in line]
         steps = np.array([line["step"] for line in history], float)
         accuracy = np.array([line["test_accuracy"] for line in history])
-        falling = [v for site, name in MEASURES if (v := _series(history, site, name))[-1] <= FALLS * v[0]]
+        falling = [v for site, name in MEASURES if (v := _series(history, site, name)[1])[-1] <= FALLS * v[0]]
         curves.append((condition, steps, accuracy, falling))
     if not curves:
         return Reading(seed, None, None, None, "no such run")
     if not of_grokked:
+        if short := [c.label for c, steps, *_ in curves if steps[-1] < PUBLISHED_STEPS]:
+            return Reading(seed, None, None, None, f"looked at less than {PUBLISHED_STEPS:,} steps: {', '.join(short)}")
         still = [c.label for c, _, _, falling in curves if falling]
         return Reading(
             seed,
@@ -287,19 +321,28 @@ def earlier_fall(study: Study, seed: int) -> Reading:
     """Half-time of the fall of FFD(W_E) of a + b at r = 0.5; control: at r = 0.3."""
     times = []
     for condition in (scratch("a + b", 0.5), PLUS):
-        if study.finished(condition, seed) is None:
+        run = study.finished(condition, seed)
+        if run is None:
             return _missing(seed, condition)
-        history = study.history(condition, seed)
-        values = _series(history, "W_E", "ffd")
-        times.append(_half_time(np.array([line["step"] for line in history], float), values, values[0], values[-1]))
-    holds = None if None in times else times[0] < times[1]
-    return Reading(seed, times[0], times[1], holds)
+        steps, values = _series(study.history(condition, seed), "W_E", "ffd")
+        if _first(run) is None or values[-1] > FALLS * values[0]:
+            return Reading(
+                seed,
+                None,
+                None,
+                None,
+                f"{_when(condition, run)}: FFD {values[0]:.3f} to {values[-1]:.3f}, no fall to date",
+            )
+        times.append(_half_time(steps, values, values[0], values[-1]))
+    return Reading(seed, times[0], times[1], times[0] < times[1])
 
 
 def faster(
     condition: Condition, rival: Condition, study: Study, seed: int, *, factor: float = 1.0, is_slower: bool = False
 ) -> Reading:
     """Step at which a run grokked; control: that of its rival. Holds if it is earlier (or later) by a factor."""
+    if (poor := _poor_source(study, (condition, rival), seed)) is not None:
+        return poor
     for each in (condition, rival):
         if study.finished(each, seed) is None:
             return _missing(seed, each)
@@ -324,7 +367,7 @@ def bias(condition: Condition, site: str, study: Study, seed: int, *, is_cosine:
         return _missing(seed, condition)
     if _first(run) is None:
         return Reading(seed, None, None, None, _when(condition, run))
-    values = _series(study.history(condition, seed), site, "bias")
+    values = _series(study.history(condition, seed), site, "bias")[1]
     return Reading(
         seed, float(values[-1]), float(values[0]), bool(values[-1] >= BIASED) == is_cosine, f"{condition.label}, {site}"
     )
@@ -363,7 +406,7 @@ def mixture(
     return Reading(
         seed,
         min(best.values()),
-        _baseline(study, Condition(formulas[:1], fraction), seed),
+        _baseline(study, Condition((min(best, key=lambda name: best[name]),), fraction), seed),
         holds if told else None,
         note,
     )
@@ -442,6 +485,8 @@ def same_pattern(formulas: tuple[str, ...], fraction: float, study: Study, seed:
     run, grok = study.finished(condition, seed), study.grok(condition, seed)
     if run is None or grok is None:
         return _missing(seed, condition)
+    if len(grok.circuits) < 3 or _first(run) is None:
+        return Reading(seed, None, None, None, f"{_when(condition, run)}: the mixture was not learned")
     maps = [np.asarray(c.logit_heat_map["additive"])[1:, 1:].ravel() for c in grok.circuits]
     value, control = (float(np.corrcoef(maps[0], maps[i])[0, 1]) for i in (1, 2))
     return Reading(
@@ -450,7 +495,9 @@ def same_pattern(formulas: tuple[str, ...], fraction: float, study: Study, seed:
 
 
 def smallest_fraction(conditions: Sequence[Condition], published: float | None, study: Study, seed: int) -> Reading:
-    """Smallest train fraction that groks (1 if none does); control: the smallest published. Holds within 0.1 of it."""
+    """Smallest train fraction that groks, 1 if none does. Holds within 0.1 of the published one, or if neither groks at any."""
+    if (poor := _poor_source(study, conditions, seed)) is not None:
+        return poor
     found: float | None = None
     for condition in sorted(conditions, key=lambda c: c.fraction):
         run = study.finished(condition, seed)
@@ -461,10 +508,14 @@ def smallest_fraction(conditions: Sequence[Condition], published: float | None, 
             break
         if _trained(run) < PUBLISHED_STEPS:
             return Reading(
-                seed, None, published, None, f"{_when(condition, run)}: looked at less than {PUBLISHED_STEPS:,} steps"
+                seed, None, None, None, f"{_when(condition, run)}: looked at less than {PUBLISHED_STEPS:,} steps"
             )
-    value, expected = 1.0 if found is None else found, 1.0 if published is None else published
-    return Reading(seed, value, None, abs(value - expected) <= 0.1 + 1e-9, "not even at 0.9" if found is None else "")
+    holds = (
+        found is None and published is None
+        if found is None or published is None
+        else abs(found - published) <= 0.1 + 1e-9
+    )
+    return Reading(seed, 1.0 if found is None else found, None, holds, "not even at 0.9" if found is None else "")
 
 
 def plateaus(pairs: Sequence[tuple[tuple[str, ...], Condition]], study: Study, seed: int) -> Reading:

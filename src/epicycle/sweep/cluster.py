@@ -116,7 +116,10 @@ class RayCluster:
         """Begin a job on the node with most free cores."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        node = next(iter(self._nodes()))
+        node = next(iter(self._nodes()), None)
+        if node is None:  # the last one went away since `free` was asked
+            self._done.append((job, Lost("its node went away before it began")))
+            return
         task = self._task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False))
         self._running[task.remote(job.work, before, job.arguments, str(self._token), 1)] = (job, node)
 
@@ -126,6 +129,9 @@ class RayCluster:
         Raises:
             RunError: No node is left that takes jobs.
         """
+        if self._done:
+            told, self._done = self._done, []
+            return told
         if not self._running:
             if not self._nodes():
                 raise RunError("got a cluster without a node that can take jobs; expected at least one that is alive and can write to the directory of all runs. "

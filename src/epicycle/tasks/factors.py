@@ -79,19 +79,28 @@ def over_field(poly: Any, p: int) -> list[tuple[str, int]] | None:
     """
     if len(poly.gens) > 2:
         return None
+    whole: Terms = {powers: int(c) % p for powers, c in poly.terms() if int(c) % p}
+    if not whole:
+        return [("0", 1)]
     _, factors = poly.factor_list()
     pieces: Counter[str] = Counter()
+    product: Terms = {(0,) * len(poly.gens): 1}
     for factor, count in factors:
         reduced = {powers: int(c) % p for powers, c in factor.terms() if int(c) % p}
-        if not reduced or max(map(sum, reduced)) == 0:
-            continue
+        if max(map(sum, reduced)) == 0:
+            continue  # a constant modulo p
         split = _split(reduced, len(poly.gens), p)
         if split is None:
             return None
         for piece in split:
             pieces[_spelled_terms(piece, [str(g) for g in poly.gens], p)] += count
-    lead = int(poly.LC()) % p
-    constant = lead - p if lead > p // 2 else lead
+            for _ in range(count):
+                product = _times(product, piece, p)
+    some = next(iter(whole))
+    unit = whole[some] * pow(product[some], -1, p) % p if some in product else 0
+    if {powers: c * unit % p for powers, c in product.items()} != whole:
+        return None
+    constant = unit - p if unit > p // 2 else unit
     return ([(str(constant), 1)] if constant != 1 else []) + sorted(pieces.items())
 
 
@@ -145,9 +154,10 @@ def _homogeneous(terms: Terms, degree: int, p: int) -> list[Terms]:
 
 def _times(x: Terms, y: Terms, p: int) -> Terms:
     found: Counter[tuple[int, ...]] = Counter()
-    for (i, j), c in x.items():
-        for (k, m), d in y.items():
-            found[i + k, j + m] = (found[i + k, j + m] + c * d) % p
+    for one, c in x.items():
+        for other, d in y.items():
+            powers = tuple(i + k for i, k in zip(one, other, strict=True))
+            found[powers] = (found[powers] + c * d) % p
     return {powers: c for powers, c in found.items() if c}
 
 
@@ -174,11 +184,7 @@ def _kronecker(terms: Terms, base: int, p: int) -> list[Terms] | None:
 def _flat_product(pieces: list[Terms], p: int) -> Terms:
     product: Terms = {(0,): 1}
     for piece in pieces:
-        found: Counter[tuple[int, ...]] = Counter()
-        for (i,), c in product.items():
-            for (k,), d in piece.items():
-                found[(i + k,)] = (found[(i + k,)] + c * d) % p
-        product = {powers: c for powers, c in found.items() if c}
+        product = _times(product, piece, p)
     return product
 
 

@@ -78,10 +78,10 @@ def product_form(table: Int[np.ndarray, "p p"]) -> Form:
     p = len(table)
     if not is_prime(p) or p < 5:
         return Form("product", None, "not decided: the modulus is not a prime above 3")
-    whole_rows, whole_columns = np.all(table >= 0, axis=1), np.all(table >= 0, axis=0)
-    given = table[:, whole_columns] if not (table >= 0).all() else table
-    if not (given >= 0).all() or not whole_columns.any() or not (whole_rows.all() or whole_columns.sum() >= p - 1):
+    whole_columns, empty_columns = np.all(table >= 0, axis=0), np.all(table < 0, axis=0)
+    if not whole_columns.any() or bool(np.any(~whole_columns & ~empty_columns)):
         return Form("product", None, "not decided: some pairs have no answer")
+    given = table[:, whole_columns]
     for zero_rows, zero_columns in _zero_candidates(given):
         inner = given[~zero_rows][:, ~zero_columns]
         if not inner.size:
