@@ -122,15 +122,18 @@ def test_a_trained_run_comes_back_as_itself(tiny, tmp_path, suffix):
 
 
 class _Harm:
+    def __init__(self, path):
+        self.path = path
+
     def __reduce__(self):
-        return (Path("/tmp/epicycle-was-here").touch, ())
+        return (self.path.touch, ())
 
 
 def test_nothing_but_tensors_is_unpickled(tmp_path, capsys):
-    torch.save({"model": nanda(), "evil": _Harm()}, tmp_path / "evil.pt")
+    torch.save({"model": nanda(), "evil": _Harm(tmp_path / "harmed")}, tmp_path / "evil.pt")
     assert main(["import", str(tmp_path / "evil.pt"), "a+b", "--modulus", "11", "--out", str(tmp_path / "runs")]) == 2
     assert "nothing else is unpickled" in capsys.readouterr().err
-    assert not Path("/tmp/epicycle-was-here").exists()
+    assert not (tmp_path / "harmed").exists()
     assert not list_runs(tmp_path / "runs")
 
 
