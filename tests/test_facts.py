@@ -49,8 +49,7 @@ def test_null_space_solves_and_is_whole():
     matrix[3] = (matrix[0] + 2 * matrix[1]) % 7
     basis = null_space(matrix, 7)
     assert not (matrix @ basis.T % 7).any()
-    solutions = 7 ** len(basis)
-    assert solutions == 7 ** (6 - 3)
+    assert len(basis) == 6 - 3
 
 
 @pytest.mark.parametrize("p", [11, 13, 24])
@@ -85,22 +84,22 @@ def test_sums_of_values_that_do_not_cover_the_field():
     assert holds(sum_form(squares), squares)
 
 
-@pytest.mark.parametrize("p", [5, 7])
-def test_refusals_are_right_by_brute_force(p):
-    """For tiny moduli every pair of bijections is tried: the procedure says no exactly where none fits."""
-    for seed in range(12):
+def test_refusals_are_right_by_brute_force():
+    """Modulo 5 every pair of bijections is tried: the procedure says no exactly where none fits."""
+    p, tried = 5, []
+    for seed in range(24):
         table = np.random.default_rng(seed).integers(0, 3 if seed % 2 else p, (p, p))
         if seed % 3 == 0:
             g1, g2 = np.random.default_rng(seed).permutation(p), np.random.default_rng(seed + 99).permutation(p)
             table = np.random.default_rng(seed).integers(0, 3, p)[(g1[:, None] + g2) % p]
-        found = sum_form(table)
-        if found.exists is None or len(np.unique(table, axis=0)) < p or len(np.unique(table.T, axis=0)) < p:
+        if min(len(np.unique(table, axis=0)), len(np.unique(table.T, axis=0))) < p:
             continue
         # without loss of generality x[0] = 0, x[1] = 1 and y[0] = 0
         fits = any(_is_function((np.array([0, 1, *rest])[:, None] + np.array([0, *others])) % p, table)
-                   for rest in itertools.permutations(range(2, p)) for others in itertools.permutations(range(1, p))) if p == 5 else None  # fmt: skip
-        if fits is not None:
-            assert found.exists == fits
+                   for rest in itertools.permutations(range(2, p)) for others in itertools.permutations(range(1, p)))  # fmt: skip
+        assert sum_form(table).exists == fits
+        tried.append(fits)
+    assert {True, False} == set(tried)
 
 
 def _is_function(argument, table):

@@ -75,6 +75,15 @@ def _check(only: list[str], known: list[str]) -> None:
         raise ConfigError(f"got claim {unknown[0]!r}; expected some of {', '.join(known)}. Choose from these.")
 
 
+def _as_json(entries: Any, path: Any) -> dict[str, Any]:
+    """The JSON object of a study."""
+    return {
+        "claims": [entry.as_json() for entry in entries],
+        "ledger": str(path.with_suffix(".json")),
+        "report": str(path),
+    }
+
+
 def _tell(entries: Any) -> None:
     from epicycle.cli.main import say
 
@@ -85,7 +94,7 @@ def _tell(entries: Any) -> None:
 def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[str]) -> dict[str, Any]:
     from epicycle.cli.main import say
     from epicycle.cli.progress import JobsProgress, spelled_seconds
-    from epicycle.cli.sweep import engine_of
+    from epicycle.cli.sweep import engine_of, plan_as_json
     from epicycle.errors import ConfigError
     from epicycle.report.furuta2024 import write_study
     from epicycle.report.grok import write_report
@@ -111,11 +120,7 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     say(f"{len(claims)} claims need {len(planned)} runs, of which {rest.runs} are to do: at most {rest.steps:,} steps, "
         f"{spelled_seconds(rest.core_seconds / options.threads)} on {options.threads} cores if none groks early")  # fmt: skip
     if options.plan:
-        return {
-            "runs": [{"id": each.id, "status": each.status, "steps": each.steps} for each in planned],
-            "steps": rest.steps,
-            "core_seconds": rest.core_seconds,
-        }
+        return plan_as_json(planned, rest)
     progress = JobsProgress()
     study = reproduce(options.preset, conditions, options.out, engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, claims=[claim.id for claim in claims], progress=progress, warn=say,
                       given=given)  # fmt: skip
@@ -129,11 +134,7 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     path = write_study(study, entries)
     _tell(entries)
     say(f"report: {path}")
-    return {
-        "claims": [entry.as_json() for entry in entries],
-        "ledger": str(path.with_suffix(".json")),
-        "report": str(path),
-    }
+    return _as_json(entries, path)
 
 
 def reproduce_and_report(
@@ -172,8 +173,4 @@ def reproduce_and_report(
     if only:
         _tell(shown)
     say(f"report: {path}")
-    return {
-        "claims": [entry.as_json() for entry in shown],
-        "ledger": str(path.with_suffix(".json")),
-        "report": str(path),
-    }
+    return _as_json(shown, path)

@@ -161,11 +161,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     say(f"{len(planned):,} runs, {rest.runs:,} to do: at most {rest.steps:,} steps, {spelled_seconds(rest.core_seconds / workers)} on {workers} "
         f"core{'s' * (workers != 1)} of this machine if none groks early")  # fmt: skip
     if options.plan:
-        return {
-            "runs": [{"id": each.id, "status": each.status, "steps": each.steps} for each in planned],
-            "steps": rest.steps,
-            "core_seconds": rest.core_seconds,
-        }
+        return plan_as_json(planned, rest)
     engine = engine_of(options, chosen_device(options.device))
     progress = JobsProgress()
     sweep(chosen, options.out, engine, progress=progress, warn=say, given=given_of(options))
@@ -178,6 +174,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     path = write_sweep(grid, command, Path(options.out) / f"sweep-{name}.html")
     say(f"report: {path}")
     return {"runs": numbers_of(grid), "report": str(path)}
+
+
+def plan_as_json(planned: Any, rest: Any) -> dict[str, Any]:
+    """What --plan prints: every run, and the cost of those to do."""
+    return {
+        "runs": [{"id": each.id, "status": each.status, "steps": each.steps} for each in planned],
+        "steps": rest.steps,
+        "core_seconds": rest.core_seconds,
+    }
 
 
 def engine_of(options: argparse.Namespace, device: str) -> Any:
