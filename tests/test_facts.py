@@ -242,3 +242,33 @@ def test_facts_of_a_task():
         task_facts(modular_task(TaskConfig(formulas=("a + b", "a*b"), modulus=5)))
     label_counts = [task_facts(modular_task(TaskConfig(formulas=(f"(a + b)^{n}",)))).labels for n in range(2, 8)]
     assert label_counts == [49, 33, 25, 97, 17, 97]
+
+
+def lookup_by_hand(table, train, test):
+    """Answer each test question from a trained one whose row and column (either way round, if symmetric) read the same."""
+    n = len(table)
+    rows = [tuple(table[a]) for a in range(n)]
+    columns = [tuple(table[:, b]) for b in range(n)]
+    is_symmetric = (table == table.T).all()
+    known = {(rows[a], columns[b]) for a, b in train}
+    if is_symmetric:
+        known |= {(rows[b], columns[a]) for a, b in train}
+    labels = [table[a, b] for a, b in test]
+    commonest = max(labels.count(x) for x in labels) / len(labels)
+    return sum(1.0 if (rows[a], columns[b]) in known else commonest for a, b in test) / len(test)
+
+
+@pytest.mark.parametrize("text", ["a^2 + b^2", "a^2 - b^2", "a^4 + b^4", "a^3 + b", "a - b", "(a + b)^2", "a^2*b"])
+def test_looking_up_interchangeable_numbers(text):
+    task = modular_task(TaskConfig(formulas=(text,), modulus=13, train_fraction=0.3))
+    table = np.zeros((13, 13), int)
+    table[tuple(task.operands.T)] = task.labels[0]
+    sides = [[tuple(map(int, task.operands[i])) for i in part] for part in (task.train, task.test)]
+    assert task.lookup_accuracy() == pytest.approx(lookup_by_hand(table, *sides), abs=1e-12)
+
+
+def test_sixth_powers_need_no_arithmetic():
+    """96 / gcd(6, 96) = 16 classes and 0: every pair of classes is among the trained questions."""
+    powers = modular_task(TaskConfig(formulas=("a^6 + b^6",)))
+    assert powers.lookup_accuracy() == 1.0
+    assert powers.baseline_accuracy() < 0.35

@@ -3,17 +3,20 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from epicycle.cli.main import main
-from epicycle.errors import ConfigError, DiskError, RunError
+from epicycle.errors import ConfigError, DiskError, EpicycleError, RunError
 from epicycle.runs.directory import list_runs, open_run, run_id
+from epicycle.sweep.batch import Stacked
 from epicycle.sweep.jobs import Job, run_jobs
 from epicycle.sweep.plan import cost, plan
 from epicycle.sweep.pool import LocalPool
@@ -229,3 +232,63 @@ def test_split_and_weights_have_seeds_of_their_own(tmp_path, capsys):
     assert main(words) == 0
     moving = {each["id"] for each in json.loads(capsys.readouterr().out)["runs"]}
     assert len(fixed) == len(moving) == 3 and not fixed & moving
+
+
+def test_a_stack_leaves_the_same_runs_as_the_pool(tiny, tmp_path):
+    """Runs of two shapes, one of them begun before: each stack goes on from where its runs are."""
+    configs = [tiny(seed=0), tiny(seed=1), tiny("a*b", seed=0), tiny(("a + b", "a*b"))]
+    sweep(configs, tmp_path / "pool", LocalPool(2))
+    begun = tmp_path / "stack" / _id(configs[1])
+    source = tmp_path / "pool" / _id(configs[1])
+    shutil.copytree(source, begun)
+    record = json.loads((begun / "run.json").read_text())
+    record["status"] = "running"
+    (begun / "run.json").write_text(json.dumps(record))
+    for path in begun.glob("checkpoints/*"):
+        if "300" in path.name or "200" in path.name:
+            path.unlink()
+    sweep(configs, tmp_path / "stack", Stacked("cpu"))
+    a, b = (_curves(tmp_path / name) for name in ("pool", "stack"))
+    assert a.keys() == b.keys()
+    for name in a:
+        assert [line[0] for line in a[name]] == [line[0] for line in b[name]]
+        np.testing.assert_allclose([line[1] for line in a[name]], [line[1] for line in b[name]], rtol=2e-3)
+
+
+def test_a_bad_run_does_not_take_its_stack_with_it(tiny, tmp_path):
+    configs = [tiny(seed=seed) for seed in range(3)]
+    (tmp_path / _id(configs[1])).mkdir()
+    (tmp_path / _id(configs[1]) / "run.json").write_text("{")
+    said = []
+    with pytest.raises(RunError, match="1 of 3 jobs"):
+        sweep(configs, tmp_path, Stacked("cpu"), warn=said.append)
+    finished = [path.name for path in tmp_path.iterdir() if (path / "history.jsonl").is_file()]
+    assert sorted(finished) == sorted(_id(c) for c in (configs[0], configs[2]))
+    engine = Stacked("cpu", warn=said.append)
+    bad = Job(
+        "bad",
+        None,
+        (
+            dataclasses.replace(tiny(seed=5), frozen=FrozenConfig(parts=("body",), source="nowhere")),
+            str(tmp_path),
+            None,
+            None,
+        ),
+    )
+    good = Job(
+        "good",
+        None,
+        (
+            dataclasses.replace(tiny(seed=4), frozen=FrozenConfig(parts=("body",), source="random")),
+            str(tmp_path),
+            None,
+            None,
+        ),
+    )
+    engine.begin(bad, {})
+    engine.begin(good, {})
+    outcomes = {}
+    while len(outcomes) < 2:
+        outcomes |= {job.name: outcome for job, outcome in engine.finished(0.1)}
+    assert isinstance(outcomes["bad"], EpicycleError) and outcomes["good"].endswith(_id(good.arguments[0]))
+    assert any("one by one" in text for text in said)

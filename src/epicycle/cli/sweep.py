@@ -187,6 +187,7 @@ def plan_as_json(planned: Any, rest: Any) -> dict[str, Any]:
 
 def engine_of(options: argparse.Namespace, device: str) -> Any:
     """The engine that the options name."""
+    from epicycle.cli.main import say
     from epicycle.errors import ConfigError
 
     if options.engine == "ray":
@@ -196,7 +197,7 @@ def engine_of(options: argparse.Namespace, device: str) -> Any:
     if options.engine == "stacked":
         from epicycle.sweep.batch import Stacked
 
-        return Stacked(device, options.threads)
+        return Stacked(device, options.threads, warn=say)
     if device != "cpu":
         raise ConfigError(
             "got --engine local with a GPU; expected --engine stacked, which trains runs of one shape together there. Or add --device cpu."

@@ -75,6 +75,7 @@ def _lines(found: Any, witnesses: dict[str, Any], config: Any) -> list[tuple[str
             "without any rule",
             f"{found.baseline:.1%} (memory{', symmetry' if found.is_symmetric else ''} and the commonest answer)",
         ),
+        ("by looking up", f"{found.lookup:.1%} (with numbers that are interchangeable as operands, besides)"),
         (
             "label histograms",
             f"KL(train || test) {found.divergence:.4f}, entropies {found.train_entropy:.3f} and {found.test_entropy:.3f} nats",

@@ -24,11 +24,7 @@ def ledger_section(entries: Sequence[Entry], caveat: str) -> Section:
     rows = []
     for e in entries:
         values, c = e.as_json(), e.claim
-        measured = (
-            ""
-            if values["measured"] is None
-            else f"{number(values['measured'])} ({number(values['interval'][0])} to {number(values['interval'][1])})"
-        )
+        measured = _measured(e)
         control = "" if values["control"] is None else number(values["control"])
         rows.append(
             [c.id, c.statement, e.verdict, c.published, measured, c.measured, control, c.control, c.rule, e.reason]
@@ -36,6 +32,16 @@ def ledger_section(entries: Sequence[Entry], caveat: str) -> Section:
     body = table(list(HEADER), rows)
     return Section("ledger", "Ledger", "Every claim of the paper that this preset can grade, and those it cannot.", body,
                    (caveat, "Confirmed: the rule holds in every seed of at least three; refuted: in none; undetermined: otherwise, or fewer than three seeds can tell."))  # fmt: skip
+
+
+def _measured(entry: Entry) -> str:
+    """The mean with its range; seed by seed where seeds show different quantities."""
+    values = entry.as_json()
+    told = [r for r in entry.readings if r.value is not None]
+    if values["measured"] is None:
+        return "; ".join(f"{r.what}: {number(r.value)}" for r in told if r.value is not None)
+    what = f"{told[0].what}: " if told[0].what else ""
+    return f"{what}{number(values['measured'])} ({number(values['interval'][0])} to {number(values['interval'][1])})"
 
 
 def verdict_counts(entries: Sequence[Entry]) -> dict[str, int]:

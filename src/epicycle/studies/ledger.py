@@ -21,6 +21,8 @@ class Reading(NamedTuple):
     control: float | None
     holds: bool | None
     note: str = ""
+    what: str = ""
+    """Which quantity the value is, where a claim has several; values of different ones are never averaged."""
 
 
 class Claim(NamedTuple):
@@ -51,9 +53,13 @@ class Entry(NamedTuple):
     reason: str
 
     def as_json(self) -> dict[str, Any]:
-        """The object of `epicycle reproduce --json`; `interval` is the range over seeds."""
-        values = [r.value for r in self.readings if r.value is not None]
-        controls = [r.control for r in self.readings if r.control is not None]
+        """The object of `epicycle reproduce --json`; `interval` is the range over seeds.
+
+        Both are None where seeds show different quantities: then only the readings say something.
+        """
+        is_one = len({r.what for r in self.readings if r.value is not None}) <= 1
+        values = [r.value for r in self.readings if r.value is not None] if is_one else []
+        controls = [r.control for r in self.readings if r.control is not None] if is_one else []
         return {
             "id": self.claim.id,
             "statement": self.claim.statement,

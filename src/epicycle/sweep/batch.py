@@ -1,11 +1,17 @@
-"""Runs of one shape stacked in this process, for a GPU: what is ready together is trained together."""
+"""Runs of one shape stacked in this process, for a GPU: what is ready together is trained together.
 
+Runs that were begun before are stacked with those that got as far. If a stack fails, its runs are tried one by one, so that one
+bad run takes no other with it.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
 from epicycle.analysis.grok import grok
 from epicycle.errors import EpicycleError
 from epicycle.sweep.jobs import Job
+from epicycle.sweep.plan import status_of
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import RunConfig
 
@@ -20,11 +26,20 @@ class Stacked:
         device: cuda or cpu.
         threads: CPU threads.
         largest: Runs in one stack at most.
+        warn: Called with a sentence, such as that a damaged checkpoint was passed over.
     """
 
-    def __init__(self, device: str = "cuda", threads: int = 1, largest: int = LARGEST_STACK):
-        self.device, self.threads, self.largest = device, threads, largest
+    def __init__(
+        self,
+        device: str = "cuda",
+        threads: int = 1,
+        largest: int = LARGEST_STACK,
+        *,
+        warn: Callable[[str], None] = lambda text: None,
+    ):
+        self.device, self.threads, self.largest, self.warn = device, threads, largest, warn
         self._waiting: list[Job] = []
+        self._alone: list[Job] = []
 
     def free(self) -> int:
         """How many more jobs it takes now: a stack of any shape is looked for among all of them."""
@@ -36,13 +51,18 @@ class Stacked:
 
     def finished(self, seconds: float) -> list[tuple[Job, Any]]:
         """Train the largest stack among the waiting jobs, to its end."""
+        if self._alone:
+            return self._train([self._alone.pop(0)])
         if not self._waiting:
             return []
         shapes: dict[Any, list[Job]] = {}
         for job in self._waiting:
-            shapes.setdefault(_shape(job.arguments[0]), []).append(job)
+            shapes.setdefault(_shape(job), []).append(job)
         stack = max(shapes.values(), key=len)[: self.largest]
         self._waiting = [job for job in self._waiting if job not in stack]
+        return self._train(stack)
+
+    def _train(self, stack: list[Job]) -> list[tuple[Job, Any]]:
         root, given, source_root = stack[0].arguments[1:4]
         try:
             found = grok(
@@ -50,19 +70,25 @@ class Stacked:
                 root,
                 device=self.device,
                 threads=self.threads,
+                warn=self.warn,
                 given=given,
                 source_root=source_root,
             )
         except EpicycleError as error:
-            return [(job, error) for job in stack]
+            if len(stack) == 1:
+                return [(stack[0], error)]
+            self.warn(f"a stack of {len(stack)} runs failed ({error}); trying them one by one")
+            self._alone = list(stack)
+            return []
         return [(job, str(Path(each.run.path))) for job, each in zip(stack, found, strict=True)]
 
     def close(self, *, now: bool = False) -> None:
         """Nothing to let go of."""
 
 
-def _shape(config: RunConfig) -> Any:
-    """What runs of one stack have in common."""
+def _shape(job: Job) -> Any:
+    """What runs of one stack have in common; how far they got is part of it, since a stack goes on from one step."""
+    config: RunConfig = job.arguments[0]
     task = modular_task(config.task)
     frozen = None if config.frozen is None else config.frozen.parts
     return (
@@ -74,4 +100,5 @@ def _shape(config: RunConfig) -> Any:
         len(task.test),
         task.vocabulary(config.model.readout),
         task.num_tasks,
+        status_of(Path(job.arguments[1]) / job.name),
     )

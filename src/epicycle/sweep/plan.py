@@ -58,7 +58,7 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
             raise ConfigError(
                 f"got run {own} twice in one sweep; expected every configuration once. Leave one out, or change its seed."
             )
-        status, done = _status(root / own)
+        status, done = status_of(root / own)
         task = modular_task(config.task)
         after = None if config.frozen is None or config.frozen.source == "random" else config.frozen.source
         steps = 0 if status == "finished" else max(config.schedule.max_steps - done, 0)
@@ -71,7 +71,8 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
     return tuple(first + [each for each in found.values() if each.after in found])
 
 
-def _status(path: Path) -> tuple[Literal["finished", "begun", "missing"], int]:
+def status_of(path: Path) -> tuple[Literal["finished", "begun", "missing"], int]:
+    """What is there of a run, and how many steps it got: those trained, or those of its last checkpoint."""
     if not (path / "run.json").is_file():
         return "missing", 0
     try:

@@ -19,7 +19,8 @@ class TaskFacts(NamedTuple):
     labels: Different answers. is_symmetric: f(a, b) = f(b, a). bijective: per operand, f is a bijection of it for every value
     of the others. factors: over the integers, and over the field; None where there is no polynomial or it was not decided. sum,
     product: the forms h(g1(a) + g2(b)) and h(g1(a) * g2(b)). basis: in which a network that uses the form would be sparse.
-    guess: accuracy of the commonest answer. baseline: of memory, symmetry and the commonest answer. divergence, entropies:
+    guess: accuracy of the commonest answer. baseline: of memory, symmetry and the commonest answer. lookup: the same with
+    interchangeable numbers (`Task.lookup_accuracy`). divergence, entropies:
     label histograms of the split, nats.
     """
 
@@ -36,6 +37,7 @@ class TaskFacts(NamedTuple):
     basis: str
     guess: float
     baseline: float
+    lookup: float
     divergence: float
     train_entropy: float
     test_entropy: float
@@ -63,7 +65,7 @@ def task_facts(task: Task) -> TaskFacts:
         bijective={name: _is_bijective(table, axis) for axis, name in enumerate("abc"[:count])},
         factors_integers=None if poly is None else over_integers(poly),
         factors_field=None if poly is None or not is_prime(p) else over_field(poly, p),
-        sum=forms[0], product=forms[1], basis=_basis(*forms), guess=task.guessing_accuracy(), baseline=task.baseline_accuracy(),
+        sum=forms[0], product=forms[1], basis=_basis(*forms), guess=task.guessing_accuracy(), baseline=task.baseline_accuracy(), lookup=task.lookup_accuracy(),
         divergence=statistics.divergence, train_entropy=statistics.train_entropy, test_entropy=statistics.test_entropy,
     )  # fmt: skip
 

@@ -1,0 +1,264 @@
+"""Whether, when and from how many pairs the runs of Furuta et al. 2024 grok: one reading per seed, with its control.
+
+Conventions, fixed before any run was graded and the same for all claims: grokked is a test accuracy of 0.99 at an evaluation.
+That a run does not grok can only be told at the paper's 300,000 steps.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from epicycle.runs.directory import Run
+from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch
+from epicycle.studies.ledger import Reading
+from epicycle.sweep.grid import Condition
+from epicycle.tasks.modular import TaskConfig, modular_task
+
+Measure = Callable[[Study, int], Reading]
+
+PLUS, MINUS, TIMES = (scratch(text) for text in ("a + b", "a - b", "a*b"))
+
+
+def several(parts: Sequence[Measure], study: Study, seed: int) -> Reading:
+    """Holds if every part holds; value and control are those of the first part that does not, or of the first."""
+    readings = [part(study, seed) for part in parts]
+    note = "; ".join(reading.note for reading in readings if reading.note)
+    if refuted := [r for r in readings if r.holds is False]:
+        return refuted[0]._replace(note=note)
+    if open_ := [r for r in readings if r.holds is None]:
+        return open_[0]._replace(note=note)
+    return readings[0]._replace(note=note)
+
+
+def missing(seed: int, condition: Condition) -> Reading:
+    """The reading of a run that is not there."""
+    return Reading(seed, None, None, None, f"not run: {condition.label}")
+
+
+@cache
+def _lookup(task: TaskConfig) -> float:
+    return modular_task(task).lookup_accuracy()
+
+
+def baseline(condition: Condition, seed: int) -> float:
+    """Test accuracy that looking up a trained question with interchangeable numbers, or guessing, would reach."""
+    return _lookup(
+        TaskConfig(
+            formulas=condition.formulas, modulus=condition.modulus, train_fraction=condition.fraction, split_seed=seed
+        )
+    )
+
+
+def poor_source(study: Study, conditions: Sequence[Condition], seed: int) -> Reading | None:
+    """A reading that tells nothing, if frozen weights come from a run that had not grokked; None if all sources had."""
+    for condition in conditions:
+        if condition.source is not None:
+            source = scratch(condition.source)._replace(modulus=condition.modulus)
+            origin = study.finished(source, seed)
+            if origin is None:
+                return missing(seed, source)
+            if first_step(origin) is None:
+                return Reading(seed, None, None, None, f"{condition.label}: its source had not grokked")
+    return None
+
+
+def first_step(run: Run) -> int | None:
+    """Step at which a run grokked first, None if it did not."""
+    return run.record()["steps"]["first"]
+
+
+def trained_steps(run: Run) -> int:
+    """Steps that a run was trained for."""
+    return run.record()["steps"]["trained"]
+
+
+def when(condition: Condition, run: Run) -> str:
+    """In words, at which step a run grokked, or how far it came."""
+    first = first_step(run)
+    said = (
+        f"at step {first:,}"
+        if first is not None
+        else f"not by {trained_steps(run):,} ({run.record()['final']['test_accuracy']:.1%})"
+    )
+    return f"{condition.label}: {said}"
+
+
+def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
+    """Lowest best test accuracy of several conditions; control: the highest baseline without a rule."""
+    if (poor := poor_source(study, conditions, seed)) is not None:
+        return poor
+    best, controls, notes, told = 1.0, [0.0], [], True
+    for condition in conditions:
+        run = study.finished(condition, seed)
+        if run is None:
+            return missing(seed, condition)
+        best = min(best, max(line["test_accuracy"] for line in study.history(condition, seed)))
+        controls.append(baseline(condition, seed))
+        notes.append(when(condition, run))
+        told = told and (first_step(run) is not None or trained_steps(run) >= PUBLISHED_STEPS)
+    holds = best >= 0.99
+    return Reading(seed, best, max(controls), holds if told or holds else None, "; ".join(notes))
+
+
+def does_not(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
+    """Highest best test accuracy of several conditions that should not grok; control: the baseline of that one."""
+    if (poor := poor_source(study, conditions, seed)) is not None:
+        return poor
+    found = []
+    for condition in conditions:
+        run = study.finished(condition, seed)
+        if run is None:
+            return missing(seed, condition)
+        best = max(line["test_accuracy"] for line in study.history(condition, seed))
+        found.append((best, baseline(condition, seed), when(condition, run), trained_steps(run)))
+    best, control, _, _ = max(found)
+    short = [end for value, _, _, end in found if value < 0.99 and end < PUBLISHED_STEPS]
+    holds = False if best >= 0.99 else (None if short else True)
+    note = "; ".join(text for _, _, text, _ in found)
+    return Reading(
+        seed,
+        best,
+        control,
+        holds,
+        note if holds is not None else f"looked at up to {min(short):,} of {PUBLISHED_STEPS:,} steps. {note}",
+    )
+
+
+def order(study: Study, seed: int, *, with_minus: bool) -> Reading:
+    """Step at which a - b (or the later of a + b and a*b) grokked; control: the step of a + b."""
+    runs = {c: study.finished(c, seed) for c in (PLUS, TIMES, *([MINUS] if with_minus else []))}
+    if None in runs.values():
+        return missing(seed, next(c for c, run in runs.items() if run is None))
+    first = {c: first_step(run) for c, run in runs.items() if run is not None}
+    note = "; ".join(when(c, run) for c, run in runs.items() if run is not None)
+    early = [first[PLUS], first[TIMES]]
+    if not with_minus:
+        short = any(
+            step is None and trained_steps(run) < 10_000
+            for step, run in zip(early, (runs[PLUS], runs[TIMES]), strict=True)
+            if run is not None
+        )
+        holds = None if short else all(step is not None and step < 10_000 for step in early)
+        return Reading(seed, max((step for step in early if step is not None), default=None), first[PLUS], holds, note)
+    last, end = first[MINUS], trained_steps(runs[MINUS])  # type: ignore[arg-type]
+    if last is None:
+        return Reading(seed, None, first[PLUS], False if end >= 40_000 else None, note)
+    return Reading(
+        seed, last, first[PLUS], all(step is not None and step < last for step in early) and last < 40_000, note
+    )
+
+
+def faster(
+    condition: Condition, rival: Condition, study: Study, seed: int, *, factor: float = 1.0, is_slower: bool = False
+) -> Reading:
+    """Step at which a run grokked; control: that of its rival. Holds if it is earlier (or later) by a factor."""
+    if (poor := poor_source(study, (condition, rival), seed)) is not None:
+        return poor
+    for each in (condition, rival):
+        if study.finished(each, seed) is None:
+            return missing(seed, each)
+    run, other = study.finished(condition, seed), study.finished(rival, seed)
+    assert run is not None and other is not None
+    first, second = first_step(run), first_step(other)
+    note, what = f"{when(condition, run)}; {when(rival, other)}", condition.label
+    if second is None:
+        if is_slower or first is None:
+            return Reading(seed, first, second, None, note, what)
+        return Reading(seed, first, second, True, note, what)
+    if first is None:
+        beyond = trained_steps(run) >= factor * second
+        return Reading(seed, None, second, (is_slower if beyond else None), note, what)
+    return Reading(seed, first, second, first >= factor * second if is_slower else first * factor < second, note, what)
+
+
+def mixture(
+    formulas: tuple[str, ...], fraction: float, study: Study, seed: int, *, expect: str, last: str = ""
+) -> Reading:
+    """Lowest best test accuracy among the formulas of a mixture. `expect`: all, not all; `last`: the formula to come last."""
+    condition = Condition(formulas, fraction)
+    run = study.finished(condition, seed)
+    if run is None:
+        return missing(seed, condition)
+    history = study.history(condition, seed)
+    first: dict[str, int | None] = {}
+    best = {name: max(line["tasks"][name]["test_accuracy"] for line in history) for name in history[0]["tasks"]}
+    for name in best:
+        first[name] = next((line["step"] for line in history if line["tasks"][name]["test_accuracy"] >= 0.99), None)
+    note = f"{condition.label}: " + ", ".join(
+        f"{name} {'not by ' + format(trained_steps(run), ',') + f' ({best[name]:.1%})' if step is None else f'at {step:,}'}" for name, step in first.items())  # fmt: skip
+    is_whole = all(step is not None for step in first.values())
+    told = is_whole or trained_steps(run) >= PUBLISHED_STEPS
+    holds: bool | None = is_whole if expect == "all" else not is_whole
+    if is_whole and last:
+        holds = max(first, key=lambda name: first[name] or 0) == last
+    return Reading(
+        seed,
+        min(best.values()),
+        baseline(Condition((min(best, key=lambda name: best[name]),), fraction), seed),
+        holds if told else None,
+        note,
+    )
+
+
+def plateaus(pairs: Sequence[tuple[tuple[str, ...], Condition]], study: Study, seed: int) -> Reading:
+    """Smallest gain in best test accuracy of the last formula of a mixture over the same formula alone; control: 0."""
+    gains, notes, told = [], [], True
+    for formulas, alone in pairs:
+        mixed = Condition(formulas, alone.fraction)
+        runs = study.finished(mixed, seed), study.finished(alone, seed)
+        if runs[0] is None or runs[1] is None:
+            return missing(seed, mixed if runs[0] is None else alone)
+        together = max(line["tasks"][formulas[-1]]["test_accuracy"] for line in study.history(mixed, seed))
+        single = max(line["test_accuracy"] for line in study.history(alone, seed))
+        gains.append((together - single, together))
+        notes.append(f"{formulas[-1]}: {together:.1%} together, {single:.1%} alone")
+        told = told and min(trained_steps(run) for run in runs if run is not None) >= PUBLISHED_STEPS
+    value = min(gain for gain, _ in gains)
+    if any(together >= 0.99 for _, together in gains):
+        return Reading(seed, value, 0.0, False, "; ".join(notes))
+    return Reading(seed, value, 0.0, value > 0 if told else None, "; ".join(notes))
+
+
+def smallest_fraction(conditions: Sequence[Condition], published: float | None, study: Study, seed: int) -> Reading:
+    """Smallest train fraction that groks, 1 if none does. Holds within 0.1 of the published one, or if neither groks at any."""
+    if (poor := poor_source(study, conditions, seed)) is not None:
+        return poor
+    found: float | None = None
+    for condition in sorted(conditions, key=lambda c: c.fraction):
+        run = study.finished(condition, seed)
+        if run is None:
+            return missing(seed, condition)
+        if first_step(run) is not None:
+            found = condition.fraction
+            break
+        if trained_steps(run) < PUBLISHED_STEPS:
+            return Reading(
+                seed, None, None, None, f"{when(condition, run)}: looked at less than {PUBLISHED_STEPS:,} steps"
+            )
+    holds = (
+        found is None and published is None
+        if found is None or published is None
+        else abs(found - published) <= 0.1 + 1e-9
+    )
+    return Reading(seed, 1.0 if found is None else found, None, holds, "not even at 0.9" if found is None else "")
+
+
+def helped(
+    cells: Sequence[tuple[str, Sequence[Condition], Sequence[Condition]]], known: Sequence[str], study: Study, seed: int
+) -> Reading:
+    """How many transfers let a formula grok from a smaller fraction than from scratch; control: how many from a larger one.
+
+    `cells`: (label, conditions with frozen weights, conditions from scratch), each over all fractions. Holds if the only ones are
+    those `known`.
+    """
+    easier, harder = [], 0
+    for label, frozen, plain in cells:
+        readings = [smallest_fraction(conditions, None, study, seed) for conditions in (frozen, plain)]
+        if open_ := [r for r in readings if r.value is None]:
+            return open_[0]
+        value, other = (r.value or 0.0 for r in readings)
+        if value < other:
+            easier.append(label)
+        harder += value > other
+    return Reading(
+        seed, float(len(easier)), float(harder), set(easier) == set(known), f"easier: {', '.join(easier) or 'none'}"
+    )
