@@ -255,8 +255,8 @@ def sweep_rows() -> list[dict]:
     return [
         {"what": "many runs on two cores, share of two single-run speeds", "value": found["two_workers"], "bar": ">= 0.90",
          "passed": found["two_workers"] >= 0.9, "note": f"6 runs with two workers {found['two_seconds']:.1f} s, 3 with one {found['one_seconds']:.1f} s"},
-        {"what": "50 short runs on Ray, seconds / on the local pool", "value": found["ray"], "bar": "<= 1.15", "passed": found["ray"] <= 1.15,
-         "note": f"{found['ray_seconds']:.1f} s / {found['pool_seconds']:.1f} s, start included"},
+        {"what": "50 short runs on a Ray cluster, seconds / on the local pool", "value": found["ray"], "bar": "<= 1.15", "passed": found["ray"] <= 1.15,
+         "note": f"{found['ray_seconds']:.1f} s / {found['pool_seconds']:.1f} s; starting the cluster {found['ray_start']:.1f} s more, {found['ray_with_start']:.2f} with it"},
         {"what": "listing and filtering 2,000 runs, seconds", "value": found["listing"], "bar": "< 1", "passed": found["listing"] < 1},
     ]  # fmt: skip
 
