@@ -10,6 +10,7 @@ import numpy as np
 
 from epicycle.analysis.ablation import AblationConfig, BandAblations, band_ablations
 from epicycle.analysis.embedding import NumberMap, ResidualSpectra, embedding_spectrum, number_map, residual_spectra
+from epicycle.analysis.geometry import NumberGeometry, number_geometry
 from epicycle.analysis.matrix import MatrixSpectrum
 from epicycle.analysis.modules import LayerLens, ModuleSpectra, readings
 from epicycle.errors import ConfigError, DataError, RunError
@@ -64,6 +65,7 @@ class Explanation(NamedTuple):
     config: ExplainConfig
     facts: dict[str, Any]
     spectrum: MatrixSpectrum | None = None
+    geometry: NumberGeometry | None = None
     map: NumberMap | None = None
     lens: LayerLens | None = None
     modules: ModuleSpectra | None = None
@@ -72,7 +74,7 @@ class Explanation(NamedTuple):
 
 
 _PARTS: dict[str, Any] = {
-    "spectrum": MatrixSpectrum, "map": NumberMap, "lens": LayerLens, "modules": ModuleSpectra, "ablations": BandAblations,
+    "spectrum": MatrixSpectrum, "geometry": NumberGeometry, "map": NumberMap, "lens": LayerLens, "modules": ModuleSpectra, "ablations": BandAblations,
     "residual": ResidualSpectra,
 }  # fmt: skip
 
@@ -261,6 +263,7 @@ def _compute(run: Run, lm: LanguageModel, config: ExplainConfig, name: str | Pat
     table = lm.embedding[ids].double().cpu().numpy()
     progress("embedding", 0, 1)
     once("spectrum", lambda: embedding_spectrum(table, counts, config.draws))
+    once("geometry", lambda: number_geometry(table, counts))
     once("map", lambda: number_map(table))
     if not (LayerLens.is_current(results / "lens") and ModuleSpectra.is_current(results / "modules")):
         lens, modules, _ = readings(lm, tokens, answers, ids, example_prompt=asked.prompts[0],
@@ -323,6 +326,7 @@ def as_json(found: Explanation, report: str) -> dict[str, Any]:
         "embedding": None if spectrum is None else {
             "null": spectrum.null, "draws": spectrum.draws, "detrended": spectrum.is_detrended, "rows": spectrum.rows,
             "convention": spectrum.convention, "periods": periods},
+        "geometry": None if found.geometry is None else [found.geometry.at(int(t)) for t in found.geometry.period],
         "layers": [] if lens is None else [
             {"layer": i, "exact": lens.exact[i], "within_2": lens.within_2[i], "within_10": lens.within_10[i]} for i in range(len(lens.exact))],
         "guess": None if lens is None else {"exact": lens.guess_exact, "within_2": lens.guess_within_2, "within_10": lens.guess_within_10},

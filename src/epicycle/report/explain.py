@@ -21,6 +21,7 @@ from epicycle.fourier.bases import additive
 from epicycle.fourier.spectra import fourier_norms
 from epicycle.plots import language as draw
 from epicycle.plots import style
+from epicycle.plots.geometry import side_by_side
 from epicycle.report.page import Page, Section, Tile, drawing, number, table
 from epicycle.report.references import LANGUAGE, REFERENCES
 from epicycle.tasks.prompts import prompt_task
@@ -233,6 +234,28 @@ def _embedding(found: Explanation) -> Section | None:
                     f"Distances on a t-SNE map mean little; perplexity {places.perplexity:g}, seed {places.seed}."))  # fmt: skip
 
 
+def _geometry(found: Explanation) -> Section | None:
+    g = found.geometry
+    if g is None:
+        return None
+    with style.figure(9.2, 2.8) as (fig, ax):
+        side_by_side(g.period, g.phi_share, g.phi_chance, g.linear, g.control_level, ax)
+        body = drawing(style.svg(fig, "Share of power at a period beside kappa of a probe of the residue"))
+    rows = [[int(t), at["phi_share"], at["phi_chance"], at["linear"], at["control_level"], f"{at['p_value']:.2f}", at["circular"], at["beyond"],
+             *("" if np.isnan(at[name]) else at[name] for name in ("frequency_only", "frequency_out"))]
+            for t in g.period for at in [g.at(int(t))]]  # fmt: skip
+    body += table(["T", "share of power", "white rows", "linear kappa", "95 % of shuffled labels", "p", "circular kappa", "upper half from lower",
+                   "from token frequency alone", "frequency regressed out"], rows, "Kappa on held-out numbers, ten folds: 0 is chance, 1 is every number right.")  # fmt: skip
+    scatters = [[int(t), at["phi"], at["between_trace"], at["within_condition"], at["fisher_low"], at["fisher"], at["fisher_high"], int(at["dimensions"])]
+                for t in g.period for at in [g.at(int(t))]]  # fmt: skip
+    body += table(["T", "power Phi_T", "Tr S_B", "cond S_W", "lower bound", "largest Fisher ratio", "upper bound", "dimensions"], scatters,
+                  "Scatter between and inside residue classes (Fu et al. 2026); Tr S_B = Phi_T / N where T divides N.")  # fmt: skip
+    return Section("geometry", "Power is not separability", "The share of power at the harmonics of T, and whether n mod T can be read from the row of a number that the "
+                   "probe has not seen.", body, ("A residue that can be read need not be used by the model.", "Periods 3, 7 and 9 are controls that decimal writing has no use for; "
+                   "2, 5 and 10 share their harmonics: half of what period 10 has, 2 and 5 have.",
+                   f"{g.numbers} numbers, {g.controls} relabellings per probe, seed {g.seed}."))  # fmt: skip
+
+
 def _lens(found: Explanation) -> Section | None:
     if found.lens is None:
         return None
@@ -390,7 +413,8 @@ def _provenance(found: Explanation) -> Section:
 
 
 SECTIONS: dict[str, Callable[[Explanation], Section | None]] = {
-    "embedding": _embedding, "lens": _lens, "modules": _modules, "waves": _waves, "ablations": _ablations, "residual": _residual,
+    "embedding": _embedding,
+    "geometry": _geometry, "lens": _lens, "modules": _modules, "waves": _waves, "ablations": _ablations, "residual": _residual,
     "provenance": _provenance,
 }  # fmt: skip
 """Name -> what draws it; None where the explanation has no such part."""
@@ -403,7 +427,7 @@ def explain_page(found: Explanation) -> Page:
         "command": command(found),
         "provenance": found.run.record()["provenance"],
     }
-    for part in ("spectrum", "map"):
+    for part in ("spectrum", "geometry", "map"):
         if (result := getattr(found, part)) is not None:
             numbers[part] = {**result.parts()[0], **result.parts()[1]}
     if found.modules is not None:
