@@ -7,9 +7,10 @@ import torch
 
 from epicycle.analysis.circuit import Circuit, Trajectory, analyse
 from epicycle.analysis.grok import analyse_run, grok
-from epicycle.analysis.matrix import MatrixSpectrum, load_array, matrix_spectrum
+from epicycle.analysis.matrix import MatrixSpectrum, from_similarities, load_array, matrix_spectrum, placed
 from epicycle.analysis.progress import pair_grid
 from epicycle.analysis.selftest import ORACLES, Check, selftest
+from epicycle.cli.main import main
 from epicycle.errors import ConfigError, DataError, RunError
 from epicycle.models.oracles import relu_adder
 from epicycle.runs.directory import list_runs
@@ -236,3 +237,77 @@ def test_auto_basis_finds_characters():
     table = rows + 0.001 * np.random.default_rng(0).standard_normal(rows.shape)
     found = matrix_spectrum(table, basis="auto", draws=99)
     assert (found.basis, found.key_frequencies) == ("multiplicative", (4,))
+
+
+def test_rows_are_placed_by_their_numbers_and_gaps_are_filled():
+    numbers = np.array([n for n in range(3, 60) if n not in (17, 40)] + [400])
+    order = np.random.default_rng(0).permutation(len(numbers))
+    rows = np.stack([numbers, numbers**2.0], 1)[order]
+    table, filled = placed(rows, numbers[order])
+    assert filled.tolist() == [17, 40] and len(table) == 57
+    np.testing.assert_allclose(table[:, 0], np.arange(3, 60))
+    assert table[14, 1] == (16**2 + 18**2) / 2
+    with pytest.raises(DataError, match="whole number per row"):
+        placed(rows, numbers[:-1])
+    with pytest.raises(DataError, match="missing"):
+        placed(rows[:19], np.arange(19) * 3)
+
+
+def test_a_table_comes_back_from_its_cosines():
+    rows = np.random.default_rng(0).standard_normal((40, 7))
+    back = from_similarities(5 * rows @ rows.T + 3)
+    centred = rows - rows.mean(0)
+    np.testing.assert_allclose(back @ back.T, 5 * centred @ centred.T, atol=1e-9)
+    expected, found = matrix_spectrum(rows, draws=19), matrix_spectrum(back, draws=19)
+    np.testing.assert_allclose(found.share, expected.share, atol=1e-12)
+    with pytest.raises(DataError, match="square"):
+        from_similarities(rows)
+
+
+def test_spectrum_of_rows_with_numbers_and_of_similarities(tmp_path, capsys):
+    numbers = np.array([n for n in range(10, 90) if n != 33])
+    rows = np.cos(2 * np.pi * numbers / 5)[:, None] + 0.1 * np.random.default_rng(0).standard_normal((len(numbers), 3))
+    whole = np.cos(2 * np.pi * np.arange(10, 90) / 5)[:, None] * np.ones((1, 3))
+    np.savez(tmp_path / "t.npz", rows=rows, numbers=numbers, alike=whole @ whole.T)
+    assert (
+        main(
+            [
+                "spectrum",
+                str(tmp_path / "t.npz"),
+                "--key",
+                "rows",
+                "--numbers",
+                "numbers",
+                "--null",
+                "within decades",
+                "--draws",
+                "99",
+                "--json",
+            ]
+        )
+        == 0
+    )
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert found["rows"] == 80 and found["periods"][0]["period"] == 5 and "33" in captured.err
+    assert (
+        main(
+            [
+                "spectrum",
+                str(tmp_path / "t.npz"),
+                "--key",
+                "alike",
+                "--similarities",
+                "--rows",
+                "0:60",
+                "--draws",
+                "99",
+                "--json",
+            ]
+        )
+        == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"] == 60 and found["periods"][0]["period"] == 5
+    assert main(["spectrum", str(tmp_path / "t.npz"), "--key", "rows", "--numbers", "numbers", "--similarities"]) == 2
+    assert main(["spectrum", str(tmp_path / "t.npz"), "--key", "rows", "--similarities"]) == 2

@@ -2,6 +2,7 @@
 
 import dataclasses
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
@@ -10,7 +11,7 @@ import numpy as np
 from epicycle.errors import ConfigError, DataError
 from epicycle.fourier.bases import BASES, Basis
 from epicycle.fourier.measures import gini, measures
-from epicycle.fourier.nulls import NULLS, detrended, null_test, token_frequency
+from epicycle.fourier.nulls import NULLS, detrended, null_test, permuted_within_decades, token_frequency
 from epicycle.fourier.spectra import fourier_norms
 from epicycle.numbers.residues import is_prime
 from epicycle.results import Result
@@ -129,6 +130,65 @@ def number_table(array: np.ndarray, axis: int = 0, rows: tuple[int, int] | None 
     return table
 
 
+MAX_GAPS = 0.1
+"""Share of the numbers that may be missing from a table."""
+
+
+def placed(array: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in the order of their numbers, from the smallest to the end of the longest stretch with few gaps.
+
+    Missing numbers get the mean of the nearest rows on both sides, weighted by distance: smoother than what was there, so that a
+    period is made weaker by it and never stronger beyond its null. A number that is there twice keeps its first row.
+
+    Args:
+        array: (rows, channels).
+        numbers: The number of each row, whole and not negative.
+
+    Returns:
+        The table from the smallest number on, without holes, and the numbers that were filled in.
+
+    Raises:
+        DataError: Not one number per row, or more than a tenth of any stretch of twenty numbers from the start is missing.
+    """
+    given = np.asarray(numbers)
+    if given.shape != (len(array),) or given.dtype.kind not in "iu" or given.min(initial=0) < 0:
+        raise DataError(f"got numbers of shape {given.shape} and type {given.dtype} for {len(array)} rows; expected one whole number per row, 0 or more. "
+                        "Mend them.")  # fmt: skip
+    known, first = np.unique(given, return_index=True)
+    low = int(known[0])
+    ends = [int(n) for i, n in enumerate(known) if (n - low + 1) - (i + 1) <= MAX_GAPS * (n - low + 1)]
+    high = max(ends)
+    if high - low + 1 < 20:
+        raise DataError(f"got numbers of which more than {MAX_GAPS:.0%} are missing after {low}..{high}; expected a stretch of at least 20 with fewer "
+                        "gaps. Choose other rows.")  # fmt: skip
+    inside = known <= high
+    flat = np.asarray(array, np.float64).reshape(len(array), -1)[first[inside]]
+    whole = np.arange(low, high + 1)
+    table = np.stack([np.interp(whole, known[inside], column) for column in flat.T], 1)
+    return table, np.setdiff1d(whole, known)
+
+
+def from_similarities(matrix: np.ndarray) -> np.ndarray:
+    """A table whose rows have these similarities, from a square matrix of inner products or cosines.
+
+    Scale and a common offset do not matter. What is not a matrix of inner products (negative eigenvalues, as rounding makes)
+    is left out.
+
+    Raises:
+        DataError: Not square.
+
+    Source:
+        Classical scaling (Torgerson 1952).
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise DataError(f"got similarities of shape {matrix.shape}; expected a square matrix. Choose another array.")
+    table = np.asarray(matrix, np.float64)
+    table = (table + table.T) / 2
+    table = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    values, vectors = np.linalg.eigh(table)
+    return vectors * np.sqrt(np.maximum(values, 0))
+
+
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class MatrixSpectrum(Result):
@@ -219,6 +279,7 @@ def matrix_spectrum(
     frequency: np.ndarray | None = None,
     draws: int = 999,
     seed: int = 0,
+    first: int = 0,
 ) -> MatrixSpectrum:
     """Which periods a table of numbers uses, and whether they are more than chance.
 
@@ -233,6 +294,7 @@ def matrix_spectrum(
         frequency: Occurrences of each row's number; adds the null `token frequency`.
         draws: Null tables per null.
         seed: Seed of the nulls.
+        first: The number that row 0 belongs to, so that decades are those of the numbers.
 
     Raises:
         DataError: The table cannot be used (see `number_table`).
@@ -245,6 +307,7 @@ def matrix_spectrum(
         (10,)
     """
     makers = dict(NULLS)
+    makers["within decades"] = partial(permuted_within_decades, first=first + (0 if rows is None else rows[0]))
     if frequency is not None:
         counts = frequency if rows is None else frequency[rows[0] : rows[1]]
         makers["token frequency"] = token_frequency(counts)

@@ -16,6 +16,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--axis", type=int, default=0, help="axis that counts the numbers")
     parser.add_argument("--rows", metavar="A:B", help="keep the numbers A to B-1")
     parser.add_argument(
+        "--numbers",
+        metavar="NAME",
+        help="array of the same file with the number of each row; single missing numbers are filled in",
+    )
+    parser.add_argument(
+        "--similarities",
+        action="store_true",
+        help="the matrix holds inner products or cosines of numbers, not their vectors",
+    )
+    parser.add_argument(
         "--basis", choices=("additive", "multiplicative", "auto"), default="additive", help="waves to use"
     )
     parser.add_argument("--null", choices=("permuted", "within decades", "ramp", "token frequency", "white noise"), default="permuted",
@@ -29,8 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Load, measure, print a table."""
-    from epicycle.analysis.matrix import load_array, matrix_spectrum
-    from epicycle.cli.main import rich_console
+    from epicycle.analysis.matrix import from_similarities, load_array, matrix_spectrum, placed
+    from epicycle.cli.main import rich_console, say
     from epicycle.errors import ConfigError
 
     rows = None
@@ -41,10 +51,30 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if not (start.isdigit() and stop.isdigit()):
             raise ConfigError(f"got --rows {options.rows!r}; expected two numbers with a colon. Try --rows 0:100.")
         rows = (int(start), int(stop))
-    array = load_array(options.file, options.key)
+    array, first = load_array(options.file, options.key), 0
+    if options.similarities:
+        if options.numbers:
+            raise ConfigError(
+                "got --numbers with --similarities; expected one of them. Sort the matrix by its numbers first."
+            )
+        if rows and array.ndim == 2:
+            array, first, rows = array[slice(*rows), slice(*rows)], rows[0], None
+        array = from_similarities(array)
+    if options.numbers:
+        if options.token_frequency:
+            raise ConfigError(
+                "got --numbers with --token-frequency; expected one of them. Sort and fill the table first."
+            )
+        numbers = load_array(options.file, options.numbers)
+        array, filled = placed(array, numbers)
+        first = int(numbers.min())
+        say(
+            f"numbers {first}..{first + len(array) - 1}; filled in from their neighbours: {', '.join(map(str, filled)) or 'none'}"
+        )
+        rows = None if rows is None else (rows[0] - first, rows[1] - first)
     counts = load_array(options.file, options.token_frequency) if options.token_frequency else None
     found = matrix_spectrum(array, frequency=counts, axis=options.axis, rows=rows, basis=options.basis, null=options.null,
-                            detrend=options.detrend, draws=options.draws)  # fmt: skip
+                            detrend=options.detrend, draws=options.draws, first=first)  # fmt: skip
     if options.plot:
         from pathlib import Path
 

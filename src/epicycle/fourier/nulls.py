@@ -22,11 +22,10 @@ def permuted(table: Table, generator: np.random.Generator) -> Table:
     return table[generator.permutation(len(table))]
 
 
-def permuted_within_decades(table: Table, generator: np.random.Generator) -> Table:
-    """Rows shuffled inside each block of ten: keeps the trend, destroys every period up to ten."""
-    order = np.concatenate(
-        [generator.permutation(np.arange(i, min(i + 10, len(table)))) for i in range(0, len(table), 10)]
-    )
+def permuted_within_decades(table: Table, generator: np.random.Generator, first: int = 0) -> Table:
+    """Rows shuffled inside each decade: keeps the trend, destroys every period up to ten. `first` is the number of row 0."""
+    decade = (np.arange(len(table)) + first) // 10
+    order = np.concatenate([generator.permutation(np.flatnonzero(decade == i)) for i in np.unique(decade)])
     return table[order]
 
 
