@@ -196,7 +196,7 @@ def test_readings_equal_plain_hooks(model):
     task = prompt_task(PROMPTS)
     texts, answers = task.prompts("test"), task.rows("test").answer
     ids = lm.space.rows(49)
-    lens, spectra, final = readings(lm, encode(lm, texts), answers, ids)
+    lens, spectra, _, _, final = readings(lm, encode(lm, texts), answers, ids)
     basis = additive(50)
     rows = lm.unembedding[ids].double().numpy()
     sums = np.zeros((2, 2, len(basis.frequency)))

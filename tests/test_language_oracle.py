@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from epicycle.analysis.ablation import AblationConfig, band_ablations, removing, run_edits
 from epicycle.analysis.modules import readings
-from epicycle.fourier.projections import band_rows, writers
+from epicycle.analysis.residues import ResidueSums
+from epicycle.fourier.projections import band_rows, period_rows, writers
 from epicycle.models.language import language_model
 from epicycle.models.language_oracle import (
     ATTENTION_LAYER,
@@ -28,7 +30,7 @@ def oracle():
 
 def test_waves_are_found_in_the_right_module_and_layer(oracle):
     lm, _, _, tokens, answers, ids = oracle
-    lens, spectra, final = readings(lm, tokens, answers, ids)
+    lens, spectra, _, _, final = readings(lm, tokens, answers, ids)
     assert (final.argmax(1) == answers).all()
     assert lens.exact[MLP_LAYER + 1] == lens.exact[-1] == 1.0
     assert lens.exact[MLP_LAYER] < 0.05  # before the MLP only the parity is there
@@ -78,3 +80,63 @@ def test_the_table_of_ablations_has_its_controls(oracle):
     for row in found.rows[1:]:
         assert set(row["controls"]) == {"width", "row space"}
         assert len(row["controls"]["width"]["accuracy"]) == 2
+
+
+def test_residues_and_phases_of_the_hand_built_model(oracle):
+    lm, a, b, tokens, answers, ids = oracle
+    _, _, residues, phases, _ = readings(lm, tokens, answers, ids)
+    even = residues.share("attention", 2)
+    assert even[ATTENTION_LAYER] == pytest.approx(1.0, abs=1e-4) and residues.share("attention", 10)[
+        ATTENTION_LAYER
+    ] == pytest.approx(1.0, abs=1e-4)
+    assert (
+        residues.control("attention")[ATTENTION_LAYER] < 0.05
+        and residues.attention_shuffled[ATTENTION_LAYER].max() < 0.2
+    )
+    assert residues.mlp_smooth[MLP_LAYER] > 0.9 and residues.attention_smooth[ATTENTION_LAYER] < 0.05
+    assert residues.share("mlp", 2)[MLP_LAYER] < 0.05
+    even_wave, slow = phases.at(2), phases.at(100)
+    assert phases.hit[even_wave] == 1.0 and phases.error[even_wave] == pytest.approx(0, abs=1e-6)
+    # the slow wave peaks a quarter of a number above b, and the answer is b or b + 1: at 0.25 or 0.75 from it
+    same = (a + b) % 2 == 0
+    assert phases.hit[slow] == pytest.approx(same.mean(), abs=1e-9)
+    assert phases.error[slow] == pytest.approx(0.5, abs=0.26)
+    assert (phases.hit_chance[even_wave], phases.chance[slow]) == (0.5, 25.0)
+
+
+def test_share_explained_is_that_of_least_squares(oracle):
+    """Against numpy.linalg.lstsq on a made-up module's logits."""
+    generator = np.random.default_rng(0)
+    n = np.arange(60)
+    logits = generator.standard_normal((2, 1, 3, 60)) + 2 * (n % 5 == 2) + 0.1 * n
+    sums = ResidueSums(60, 1, torch.device("cpu"))
+    sums.add(torch.as_tensor(logits, dtype=torch.float32))
+    found = sums.result()
+    smooth = np.vander(n / 60, 4)
+    for m in (2, 5, 7):
+        classes = np.concatenate([smooth, np.eye(m)[n % m][:, 1:]], 1)
+        shares = []
+        for x in logits[0, 0]:
+            rest = [np.sum((x - d @ np.linalg.lstsq(d, x)[0]) ** 2) for d in (smooth, classes)]
+            shares.append(1 - (rest[1] / (60 - classes.shape[1])) / (rest[0] / (60 - 4)))
+        assert found.share("attention", m)[0] == pytest.approx(np.mean(shares), abs=1e-4)
+
+
+def test_harmonics_of_a_whole_period():
+    for period, rank in ((2, 1), (3, 2), (7, 6), (10, 9), (11, 10)):
+        waves = period_rows(200, period)
+        assert len(waves) == rank == np.linalg.matrix_rank(waves)
+        classes = np.eye(period)[np.arange(200) % period]
+        centred = classes - classes.mean(0)
+        assert np.linalg.matrix_rank(np.concatenate([waves, np.ones((1, 200)), centred.T])) == period
+
+
+def test_removing_a_period_breaks_what_it_carries(oracle):
+    """Parity is the only residue in the model: with period 2 or 10 it goes, and errors become odd."""
+    lm, _, _, tokens, answers, ids = oracle
+    found = band_ablations(lm, tokens[::5], answers[::5], ids, AblationConfig(controls=1))
+    rows = {row["period"]: row for row in found.periods}
+    assert list(rows) == [10, 5, 2, 3, 7, 9, 11]
+    assert rows[2]["accuracy"] < 0.6 and rows[2]["rank"] == 1 and rows[2]["errors"]["off_by_one"] == 1.0
+    assert rows[10]["accuracy"] < 0.6 and rows[5]["accuracy"] == 1.0  # no wave of period 5: nothing to take
+    assert all(row["controls"] for row in rows.values())

@@ -16,6 +16,7 @@ from epicycle.fourier.projections import (
     band_rows,
     folded,
     largest_count,
+    period_rows,
     random_directions,
     row_space,
     writers,
@@ -25,6 +26,8 @@ from epicycle.models.stream import Edit, answer_step, batches, edited, full_pass
 from epicycle.results import Result
 
 MODULES: dict[str, tuple[str, ...]] = {"attn": ("attn",), "mlp": ("mlp",), "both": ("attn", "mlp")}
+REMOVED_PERIODS = (10, 5, 2, 3, 7, 9, 11)
+"""Whole periods whose harmonics are removed together; 3, 7, 9 and 11 are controls."""
 BANDS: tuple[Literal["low", "high"], ...] = ("low", "high")
 
 
@@ -83,10 +86,11 @@ class BandAblations(Result):
     differs). A refused row has `refused`, a sentence, and no numbers.
 
     `differences[modules band]` (prompts,) is the number answered less the right one. `keeps`: the same with everything but one
-    frequency removed from the logits' sight.
+    frequency removed from the logits' sight. `periods`: all harmonics of a whole period removed from attention and MLPs, for periods that
+    decimal writing has a use for and for others, each with its rank, accuracy and controls of the same rank.
     """
 
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     prompts: int
     numbers: int
     width: int
@@ -95,6 +99,7 @@ class BandAblations(Result):
     row_rank: int
     rows: list[dict[str, Any]]
     keeps: list[dict[str, Any]]
+    periods: list[dict[str, Any]]
     differences: dict[str, np.ndarray]
 
     def row(self, modules: str, band: str) -> dict[str, Any]:
@@ -239,18 +244,25 @@ def band_ablations(
                 planned.append((row, kinds, removal))
     keeps = _keeps(n, table, width, config.convention)
     planned += [(row, MODULES["both"], removal) for row, removal in keeps if removal.free_share >= MIN_FREE_SHARE]
+    harmonics = [
+        (period, Removal(f"period {period}", writers(period_rows(n, period), table)))
+        for period in REMOVED_PERIODS
+        if n >= 3 * period
+    ]
+    planned += [({"modules": "period", "band": "period", "period": period, "rank": removal.rank, "width": width}, MODULES["both"], removal)
+                for period, removal in harmonics if removal.free_share >= MIN_FREE_SHARE]  # fmt: skip
     edits: list[Edit | None] = [None]
     labels: list[tuple[int, str]] = [(-1, "")]
     kinds_of_control = ["width"] + (["row space"] if len(seen) < width else [])
-    for i, (_, kinds, removal) in enumerate(planned):
+    for i, (row, kinds, removal) in enumerate(planned):
         edits.append(removing(removal.directions, kinds, lm.device))
         labels.append((i, "removal"))
-        for kind in kinds_of_control:
-            inside = seen if kind == "row space" else None
-            if inside is not None and removal.rank > len(inside):
-                continue
-            for _ in range(config.controls):
-                random = random_directions(removal.rank, width, generator, inside)
+        own_kinds = [kind for kind in kinds_of_control if kind == "width" or removal.rank <= len(seen)]
+        for kind in own_kinds:
+            # the harmonics of 3, 7, 9 and 11 are themselves controls of the others: one random draw for scale
+            draws = config.controls if row["modules"] != "period" else int(kind == own_kinds[-1])
+            for _ in range(draws):
+                random = random_directions(removal.rank, width, generator, seen if kind == "row space" else None)
                 edits.append(removing(random, kinds, lm.device))
                 labels.append((i, kind))
     found = run_edits(lm, tokens, answers, ids, edits, positions=config.positions, progress=progress)
@@ -268,7 +280,7 @@ def band_ablations(
     for i, (row, _, _) in enumerate(planned):
         own = [(label, outcome) for (index, label), outcome in zip(labels, found, strict=True) if index == i]
         main = next(outcome for label, outcome in own if label == "removal")
-        if row["modules"] != "keep":
+        if row["modules"] in MODULES:
             differences[f"{row['modules']} {row['band']}"] = main.answers - answers
         controls = {kind: {"accuracy": [o.accuracy for label, o in own if label == kind],
                            "loss": [o.loss for label, o in own if label == kind]} for kind in kinds_of_control}  # fmt: skip
@@ -285,7 +297,7 @@ def band_ablations(
         )
     order = [("none", "none"), *((modules, name) for modules in MODULES for name in BANDS)]
     rows = sorted(
-        [none, *(r for r in done if r["modules"] != "keep"), *refused],
+        [none, *(r for r in done if r["modules"] in MODULES), *refused],
         key=lambda r: order.index((r["modules"], r["band"])),
     )
     kept = [r for r in done if r["modules"] == "keep"]
@@ -295,7 +307,7 @@ def band_ablations(
         if removal.free_share < MIN_FREE_SHARE
     ]
     return BandAblations(prompts=len(tokens), numbers=n, width=width, split=split, settings=dataclasses.asdict(config),
-                         row_rank=len(seen), rows=rows, keeps=kept, differences=differences)  # fmt: skip
+                         row_rank=len(seen), rows=rows, keeps=kept, periods=[r for r in done if r["modules"] == "period"], differences=differences)  # fmt: skip
 
 
 def _numbers(outcome: Outcome, answers: np.ndarray) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from epicycle.analysis.embedding import NumberMap, ResidualSpectra, embedding_sp
 from epicycle.analysis.geometry import NumberGeometry, number_geometry
 from epicycle.analysis.matrix import MatrixSpectrum
 from epicycle.analysis.modules import LayerLens, ModuleSpectra, readings
+from epicycle.analysis.residues import ModuleResidues, WavePhases
 from epicycle.errors import ConfigError, DataError, RunError
 from epicycle.models.language import LanguageModel, check_boundary, load_language_model, start_digest
 from epicycle.models.stream import fitting
@@ -69,12 +70,14 @@ class Explanation(NamedTuple):
     map: NumberMap | None = None
     lens: LayerLens | None = None
     modules: ModuleSpectra | None = None
+    residues: ModuleResidues | None = None
+    phases: WavePhases | None = None
     ablations: BandAblations | None = None
     residual: ResidualSpectra | None = None
 
 
 _PARTS: dict[str, Any] = {
-    "spectrum": MatrixSpectrum, "geometry": NumberGeometry, "map": NumberMap, "lens": LayerLens, "modules": ModuleSpectra, "ablations": BandAblations,
+    "spectrum": MatrixSpectrum, "geometry": NumberGeometry, "map": NumberMap, "lens": LayerLens, "modules": ModuleSpectra, "residues": ModuleResidues, "phases": WavePhases, "ablations": BandAblations,
     "residual": ResidualSpectra,
 }  # fmt: skip
 
@@ -265,12 +268,13 @@ def _compute(run: Run, lm: LanguageModel, config: ExplainConfig, name: str | Pat
     once("spectrum", lambda: embedding_spectrum(table, counts, config.draws))
     once("geometry", lambda: number_geometry(table, counts))
     once("map", lambda: number_map(table))
-    if not (LayerLens.is_current(results / "lens") and ModuleSpectra.is_current(results / "modules")):
-        lens, modules, _ = readings(lm, tokens, answers, ids, example_prompt=asked.prompts[0],
-                                    progress=lambda done, total: progress("lens and module spectra", done, total))  # fmt: skip
-        lens.save(results / "lens")
-        modules.save(results / "modules")
-    parts["lens"], parts["modules"] = LayerLens.load(results / "lens"), ModuleSpectra.load(results / "modules")
+    one_pass = ("lens", "modules", "residues", "phases")
+    if not all(_PARTS[part].is_current(results / part) for part in one_pass):
+        read = readings(lm, tokens, answers, ids, example_prompt=asked.prompts[0],
+                        progress=lambda done, total: progress("lens and module spectra", done, total))  # fmt: skip
+        for part in one_pass:
+            getattr(read, part).save(results / part)
+    parts |= {part: _PARTS[part].load(results / part) for part in one_pass}
     once("ablations", lambda: band_ablations(lm, tokens, answers, ids, config.ablation, split=config.split,
                                              progress=lambda done, total: progress("band ablations", done, total)))  # fmt: skip
     return parts

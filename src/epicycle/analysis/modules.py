@@ -5,11 +5,12 @@ The pass keeps the answer position and the number rows of the unembedding only.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import ClassVar, final
+from typing import ClassVar, NamedTuple, final
 
 import numpy as np
 import torch
 
+from epicycle.analysis.residues import ModuleResidues, ResidueSums, WavePhases, wave_phases
 from epicycle.fourier.bases import Basis, additive
 from epicycle.fourier.spectra import coefficients
 from epicycle.models.language import LanguageModel
@@ -77,6 +78,16 @@ class ModuleSpectra(Result):
     example_final: np.ndarray
 
 
+class Readings(NamedTuple):
+    """What one pass over the prompts gives; `final` are the final number logits (prompts, N), float32."""
+
+    lens: LayerLens
+    modules: ModuleSpectra
+    residues: ModuleResidues
+    phases: WavePhases
+    final: np.ndarray
+
+
 def constant_guess(answers: np.ndarray, within: int) -> float:
     """Best share of answers that one constant number comes within `within` of."""
     counts = np.bincount(answers)
@@ -102,8 +113,8 @@ def readings(
     example_prompt: str = "",
     size: int = 96,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[LayerLens, ModuleSpectra, np.ndarray]:
-    """Lens and module spectra of a model over prompts, in one pass.
+) -> Readings:
+    """Lens, module spectra, residues and phases of a model over prompts, in one pass.
 
     Args:
         lm: The model.
@@ -114,9 +125,6 @@ def readings(
         example_prompt: Its text.
         size: Prompts per batch.
         progress: Called with prompts done and in all.
-
-    Returns:
-        Lens, spectra, and the final number logits (prompts, N), float32.
 
     Source:
         Zhou et al. 2024, Def. A.1, A.2, section 3.1, Figs. 1 to 4.
@@ -131,6 +139,7 @@ def readings(
     shuffled = torch.stack([rows.T @ waves[:, generator.permutation(n)].T for _ in range(PERMUTATIONS)])
     sums = torch.zeros(2, lm.num_layers, len(basis.frequency), dtype=torch.float64)
     null = torch.zeros(PERMUTATIONS, 2, lm.num_layers, len(basis.frequency), dtype=torch.float64)
+    residues = ResidueSums(n, lm.num_layers, device)
     done = 0
     sampled = np.zeros(count, bool)
     sampled[generator.permutation(count)[:NULL_PROMPTS]] = True
@@ -142,18 +151,18 @@ def readings(
             found = states(lm, batch)
             both = torch.stack([found.attention, found.mlp]).float()
             sums += _magnitudes(both @ write, basis).sum(2).double().cpu()
+            logits = both @ rows.T
+            residues.add(logits)
             part = both[:, :, torch.as_tensor(sampled[found.rows], device=device)]
             for i in range(PERMUTATIONS if part.shape[2] else 0):
                 null[i] += _magnitudes(part @ shuffled[i], basis).sum(2).double().cpu()
             for layer in range(lm.num_layers):
                 lens[layer, found.rows] = (lm.norm(found.stream[layer]).float() @ rows.T + bias).argmax(1).cpu().numpy()
-            logits = lm.capped(found.final.float() @ rows.T + bias)
-            final[found.rows] = logits.cpu().numpy()
+            final[found.rows] = lm.capped(found.final.float() @ rows.T + bias).cpu().numpy()
             lens[-1, found.rows] = final[found.rows].argmax(1)
             if example in found.rows:
                 place = int(np.flatnonzero(found.rows == example)[0])
-                kept = {"attention": (found.attention[:, place].float() @ rows.T).cpu().numpy(),
-                        "mlp": (found.mlp[:, place].float() @ rows.T).cpu().numpy()}  # fmt: skip
+                kept = {"attention": logits[0, :, place].cpu().numpy(), "mlp": logits[1, :, place].cpu().numpy()}
             done += len(found.rows)
             progress(done, count)
     level = torch.quantile(null.amax(-1) / int(sampled.sum()), 0.95, dim=0).numpy()
@@ -161,7 +170,7 @@ def readings(
     accuracy = [(size_of_error <= within).mean(1) for within in (0, 2, 10)]
     guesses = [constant_guess(answers, within) for within in (0, 2, 10)]
     mean = (sums / count).numpy()
-    return (
+    return Readings(
         LayerLens(prompts=count, guess_exact=guesses[0], guess_within_2=guesses[1], guess_within_10=guesses[2], exact=accuracy[0],
                   within_2=accuracy[1], within_10=accuracy[2]),
         ModuleSpectra(
@@ -170,7 +179,7 @@ def readings(
             mlp_level=level[1], top_waves=top_waves(final, answers, basis), example_attention=kept["attention"],
             example_mlp=kept["mlp"], example_final=final[example].astype(np.float64),
         ),
-        final,
+        residues.result(), wave_phases(final, answers, basis), final,
     )  # fmt: skip
 
 

@@ -80,6 +80,17 @@ def band_rows(
     return zhou2024(n)[printed_rows(name, n, cut, reading)]
 
 
+def period_rows(n: int, period: int) -> Float[np.ndarray, "f n"]:
+    """Waves over n numbers of all harmonics of a whole period T: cos and sin of 2 pi l n / T, l = 1..T // 2; T - 1 of them.
+
+    Where T does not divide n they are not waves of the table's own basis, but functions of n mod T all the same.
+    """
+    x = np.arange(n)
+    waves = [wave(2 * np.pi * step * x / period) for step in range(1, period // 2 + 1) for wave in (np.cos, np.sin)]
+    found = np.stack(waves)
+    return found[np.abs(found).max(1) > 1e-9]  # the sine of period 2 is zero
+
+
 def writers(rows: Float[np.ndarray, "f n"], unembedding: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "r d"]:
     """Orthonormal directions of the stream that write these waves into the number logits.
 
@@ -89,8 +100,11 @@ def writers(rows: Float[np.ndarray, "f n"], unembedding: Float[np.ndarray, "n d"
     """
     if not len(rows):
         return np.zeros((0, unembedding.shape[1]))
-    _, s, v = np.linalg.svd(rows @ np.asarray(unembedding, np.float64), full_matrices=False)
-    return v[s > TOLERANCE * s[0]] if s[0] > 0 else v[:0]
+    table = np.asarray(unembedding, np.float64)
+    _, s, v = np.linalg.svd(rows @ table, full_matrices=False)
+    return v[
+        s > max(TOLERANCE * s[0], 1e-9 * float(np.linalg.norm(table)))
+    ]  # a table without these waves leaves rounding only
 
 
 def folded(

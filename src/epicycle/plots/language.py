@@ -174,6 +174,20 @@ def period_shares(steps: np.ndarray, shares: Mapping[str, Sequence[np.ndarray]],
     return ax
 
 
+def residue_map(moduli: np.ndarray, share: np.ndarray, ax: Any = None, title: str = "") -> Any:
+    """Layers by moduli: how much of the module logits a function of n mod m explains."""
+    ax = style.axes(ax, 4.6, 2.8)
+    image = ax.imshow(
+        np.clip(share, 0, 1), aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=1, interpolation="nearest"
+    )
+    layers = len(share)
+    step = max(1, layers // 12)
+    ax.set(xticks=range(len(moduli)), xticklabels=[str(int(m)) for m in moduli], xlabel="modulus m", ylabel="layer", title=title,
+           yticks=range(0, layers, step), yticklabels=[str(i + 1) for i in range(0, layers, step)])  # fmt: skip
+    ax.figure.colorbar(image, ax=ax, shrink=0.8, label="share explained")
+    return ax
+
+
 def number_shares(frequency: np.ndarray, period: np.ndarray, share: np.ndarray, level: np.ndarray, marked: Sequence[int], ax: Any = None,
                   title: str = "", null: str = "") -> Any:  # fmt: skip
     """Share of power of a number table at each frequency, labelled by period, with the 95 % level of its null."""

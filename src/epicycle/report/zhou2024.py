@@ -11,7 +11,7 @@ from epicycle.analysis.embedding import PERIODS, named_periods, smallest_high_p
 from epicycle.analysis.explain import Explanation
 from epicycle.plots import language as draw
 from epicycle.plots import style
-from epicycle.report.explain import spectrum_drawing
+from epicycle.report.explain_sections import spectrum_drawing
 from epicycle.report.ledger import ledger_section, verdict_counts
 from epicycle.report.page import Page, Section, Tile, drawing, number, table
 from epicycle.report.references import LANGUAGE, REFERENCES
