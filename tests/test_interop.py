@@ -280,3 +280,28 @@ def test_gradients_of_a_function_of_the_sum_are_symmetric():
             gradient[s, d] = (up - down) / (2 * step)
     expected = torch.nn.functional.cosine_similarity(gradient[0], gradient[1], dim=0)
     assert cosines[2 * p + 5, 3] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_what_cannot_be_meant_is_refused(tmp_path, capsys):
+    """A model of two positions with three operands, a pizza model at another modulus, a negative step, two models without a key."""
+    config = ModelConfig(width=16, num_heads=2, mlp_width=16, positions=True, biases=True, readout="pair")
+    weights = {name: tensor.contiguous() for name, tensor in initial_weights(config, 11, 2, 0).items()}
+    save_file(weights, tmp_path / "m.safetensors")
+    save_file(
+        {f"{key}/{name}": tensor.clone() for key in ("x", "y") for name, tensor in weights.items()},
+        tmp_path / "two.safetensors",
+    )
+    save_file(
+        {name: tensor for name, tensor in weights.items() if not name.endswith("W_Q")}, tmp_path / "q.safetensors"
+    )
+    said = {
+        ("m", "a+b+c", "--modulus", "11"): "reads 2 tokens",
+        ("m", "a+b", "--modulus", "7", "--layout", "pizza"): "--modulus 11",
+        ("m", "a+b", "--modulus", "11", "--step", "-3"): "step -3",
+        ("two", "a+b", "--modulus", "11"): "--key with one of: x, y",
+        ("q", "a+b", "--modulus", "11"): "without blocks.0.attn.W_Q",
+    }
+    for (file, *words), sentence in said.items():
+        assert main(["import", str(tmp_path / f"{file}.safetensors"), *words, "--out", str(tmp_path / "runs")]) == 2
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

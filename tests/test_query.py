@@ -152,3 +152,25 @@ def test_two_thousand_runs_are_listed_within_a_second(tiny, tmp_path):
     table, _ = rows(tmp_path)
     assert len(chosen(table, ["first<400", "formula~a"])) == 2000
     assert time.perf_counter() - began < 5  # a guard; the bar of one second is in the benchmark
+
+
+def test_what_is_exported_is_what_is_shown(root, tmp_path, capsys):
+    out = ["runs", "--out", str(root)]
+    table = tmp_path / "t.csv"
+    assert main([*out, "--limit", "2", "--columns", "id,formula", "--export", str(table)]) == 0
+    lines = table.read_text().splitlines()
+    assert lines[0] == "id,formula" and len(lines) == 3
+    assert main([*out, "--group-by", "formula", "--export", str(table)]) == 0
+    assert table.read_text().startswith("formula,runs,grokked")
+    ids = [line.split(",")[0] for line in lines[1:]]
+    assert main([*out, "--compare", *ids, "--export", str(table)]) == 0
+    assert table.read_text().splitlines()[0] == f"column,{ids[0]},{ids[1]}"
+    capsys.readouterr()
+    assert main([*out, "--compare", ids[0], ids[0]]) == 2
+    assert main([*out, "--group-by", "formula", "--export", str(tmp_path / "t.parquet")]) == 2
+    assert main(["runs", "--out", ""]) == 2
+    assert "two different ones" in (said := capsys.readouterr().err) and ".csv" in said and "empty --out" in said
+
+
+def test_parts_have_one_order():
+    assert FrozenConfig(parts=("body", "embedding")) == FrozenConfig(parts=("embedding", "body"))

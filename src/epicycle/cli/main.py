@@ -92,9 +92,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        if options.threads < 1 or options.threads > 64:
-            from epicycle.errors import ConfigError
+        from epicycle.errors import ConfigError
 
+        if not options.out:
+            raise ConfigError("got an empty --out; expected a directory. Use --out . for this one.")
+        if options.threads < 1 or options.threads > 64:
             raise ConfigError(f"got --threads {options.threads}; expected 1 to 64. Leave it out to use all cores.")
         os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(options.threads)
         # idle threads of torch and numpy must not spin on the cores that the exact step uses

@@ -106,9 +106,11 @@ class JobsProgress(_Line):
     """Progress of many jobs: which run, how many are done, how long the rest will take."""
 
     def __call__(self, now: Any) -> None:
-        """Show the jobs."""
+        """Show the jobs; the last of them at once."""
         left = now.seconds_left
-        rest = f", about {spelled_seconds(left)} left" if left is not None and now.finished < now.jobs else ""
+        is_over = now.finished == now.jobs
+        rest = f", about {spelled_seconds(left)} left" if left is not None and not is_over else ""
+        running = "" if is_over else f"; running: {', '.join(now.running) or 'none'}"
         self.show(
-            f"{now.finished} of {now.jobs} jobs done, {spelled_seconds(now.seconds)}{rest}; running: {', '.join(now.running) or 'none'}"
+            f"{now.finished} of {now.jobs} jobs done, {spelled_seconds(now.seconds)}{rest}{running}", always=is_over
         )

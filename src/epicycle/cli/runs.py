@@ -56,15 +56,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
         names, found = query(table, options.sql)
         _print(options, names, [list(each) for each in found])
+        if options.export:
+            _export(options.export, [dict(zip(names, each, strict=True)) for each in found], are_runs=False)
         return {"columns": names, "rows": [list(each) for each in found]}
     if options.compare:
         return _compare(options, table)
-    if options.export:
-        _export(options.export, table)
-        say(f"{len(table):,} runs: {options.export}")
     if options.group_by:
         return _groups(options, table)
     columns = _columns(options.columns)
+    if options.export:
+        kept = _columns(options.columns or "all")
+        _export(options.export, [{name: each[name] for name in kept} for each in table])
+        say(f"{len(table):,} runs: {options.export}")
     if not table:
         say(
             f"no runs in {options.out}{' that meet every condition' if options.where else '; begin with `epicycle demo`'}"
@@ -118,18 +121,30 @@ def _print(options: argparse.Namespace, names: list[str], table: list[list[Any]]
 
 
 def _compare(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[str, Any]:
+    from epicycle.errors import ConfigError
     from epicycle.runs.directory import find_run
     from epicycle.runs.query import differences, row
 
-    runs = [row(find_run(name, options.out)) for name in options.compare]
+    runs = [row(find_run(name, options.out)) for name in dict.fromkeys(options.compare)]
+    if len(runs) < 2:
+        raise ConfigError(f"got --compare with {len(runs)} run; expected at least two different ones. Name another.")
     found = differences(runs)
+    if options.export:
+        _export(
+            options.export,
+            [
+                {"column": name} | {each["id"]: value for each, value in zip(runs, values, strict=True)}
+                for name, values in found.items()
+            ],
+            are_runs=False,
+        )
     _print(
         options, ["", *(f"run {i + 1}" for i in range(len(runs)))], [[name, *values] for name, values in found.items()]
     )
     return {"runs": runs, "differences": found}
 
 
-def _export(path: str, table: list[dict[str, Any]]) -> None:
+def _export(path: str, table: list[dict[str, Any]], *, are_runs: bool = True) -> None:
     from pathlib import Path
 
     from epicycle.errors import ConfigError
@@ -137,6 +152,10 @@ def _export(path: str, table: list[dict[str, Any]]) -> None:
 
     if path.endswith(".csv"):
         write_csv(table, Path(path))
+    elif path.endswith(".parquet") and not are_runs:
+        raise ConfigError(
+            f"got --export {path} for a table that does not list runs; expected a name that ends in .csv. Try table.csv."
+        )
     elif path.endswith(".parquet"):
         from epicycle.runs.sql import write_parquet
 
@@ -167,11 +186,13 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
                 *key,
                 f"{hit.count} of {hit.total}",
                 f"{hit.low:.0%} to {hit.high:.0%}",
-                time.median,
+                "" if time.median is None else f"{time.median:,.0f}",
                 f"{time.restricted_mean:,.0f} up to {time.horizon:,.0f}",
                 best,
             ]
         )
+    if options.export:
+        _export(options.export, found, are_runs=False)
     _print(
         options, [*by, "grokked", "95 % interval", "median step", "mean step, restricted", "best final accuracy"], lines
     )

@@ -156,7 +156,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     chosen = configs(options)
     planned = plan(chosen, options.out)
-    rest = cost(planned)
+    rest = cost(planned, chosen_device(options.device) if options.engine == "stacked" else None)
     workers = 1 if options.engine == "stacked" else options.threads
     say(f"{len(planned):,} runs, {rest.runs:,} to do: at most {rest.steps:,} steps, {spelled_seconds(rest.core_seconds / workers)} on {workers} "
         f"core{'s' * (workers != 1)} of this machine if none groks early")  # fmt: skip
@@ -172,8 +172,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     )
     name = hashlib.sha256("\n".join(sorted(each.id for each in planned)).encode()).hexdigest()[:8]
     path = write_sweep(grid, command, Path(options.out) / f"sweep-{name}.html")
+    runs = numbers_of(grid)
+    say(f"{sum(each['steps']['first'] is not None for each in runs)} of {len(runs)} runs grokked")
     say(f"report: {path}")
-    return {"runs": numbers_of(grid), "report": str(path)}
+    return {"runs": runs, "report": str(path)}
 
 
 def plan_as_json(planned: Any, rest: Any) -> dict[str, Any]:
@@ -190,6 +192,10 @@ def engine_of(options: argparse.Namespace, device: str) -> Any:
     from epicycle.cli.main import say
     from epicycle.errors import ConfigError
 
+    if options.address != "auto" and options.engine != "ray":
+        raise ConfigError(
+            f"got --address {options.address} with --engine {options.engine}; expected --engine ray. Add it, or leave the address out."
+        )
     if options.engine == "ray":
         from epicycle.sweep.cluster import RayCluster
 

@@ -55,14 +55,21 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _lines(found: Any, witnesses: dict[str, Any], config: Any) -> list[tuple[str, str]]:
+    from epicycle.numbers.residues import is_prime
+
     signs = {"sum": "+", "product": "*"}
     lines = [
         ("formula", f"{found.formula} modulo {found.modulus}"),
         ("answers", f"{found.labels} different ones over {found.pairs:,} questions"),
-        ("symmetric", "yes, f(a, b) = f(b, a)" if found.is_symmetric else "no"),
+        ("symmetric", "yes, the order of the operands does not matter" if found.is_symmetric else "no"),
         ("bijective in", ", ".join(name for name, ok in found.bijective.items() if ok) or "no operand"),
         ("factors over Z", _factors(found.factors_integers)),
-        (f"factors over F_{found.modulus}", _factors(found.factors_field)),
+        (
+            f"factors modulo {found.modulus}",
+            _factors(found.factors_field)
+            if is_prime(found.modulus)
+            else "not said: the modulus is no prime, so factors are not unique",
+        ),
     ]
     for kind, sign in signs.items():
         form = getattr(found, kind)
@@ -73,7 +80,7 @@ def _lines(found: Any, witnesses: dict[str, Any], config: Any) -> list[tuple[str
         ("commonest answer", f"{found.guess:.1%} of the test questions at train fraction {config.train_fraction:g}"),
         (
             "without any rule",
-            f"{found.baseline:.1%} (memory{', symmetry' if found.is_symmetric else ''} and the commonest answer)",
+            f"{found.baseline:.1%} (memory{', symmetry' if found.is_symmetric else ''} and one constant for the rest)",
         ),
         ("by looking up", f"{found.lookup:.1%} (with numbers that are interchangeable as operands, besides)"),
         (
@@ -87,9 +94,13 @@ def _lines(found: Any, witnesses: dict[str, Any], config: Any) -> list[tuple[str
 def _factors(factors: list[tuple[str, int]] | None) -> str:
     if factors is None:
         return "not said (no polynomial of degree up to 12, or too many pieces)"
-    return " * ".join(
-        f"({text})" + (f"^{count}" if count > 1 else "") if text.lstrip("-").isdigit() is False else text
-        for text, count in factors
+    return (
+        "1"
+        if not factors
+        else " * ".join(
+            f"({text})" + (f"^{count}" if count > 1 else "") if text.lstrip("-").isdigit() is False else text
+            for text, count in factors
+        )
     )
 
 

@@ -102,9 +102,8 @@ def writers(rows: Float[np.ndarray, "f n"], unembedding: Float[np.ndarray, "n d"
         return np.zeros((0, unembedding.shape[1]))
     table = np.asarray(unembedding, np.float64)
     _, s, v = np.linalg.svd(rows @ table, full_matrices=False)
-    return v[
-        s > max(TOLERANCE * s[0], 1e-9 * float(np.linalg.norm(table)))
-    ]  # a table without these waves leaves rounding only
+    typical = float(np.linalg.norm(table)) / min(table.shape) ** 0.5
+    return v[s > TOLERANCE * max(s[0], typical)]  # a table without these waves leaves rounding only
 
 
 def folded(

@@ -68,9 +68,18 @@ def _open(file: Path) -> Any:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files if arrays[name].dtype.kind == "f"}
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        first = _first_sentence(error)
         raise DataError(f"got {file}, which cannot be opened as tensors alone ({first}); expected .safetensors, .npz, or .pt with weights only, since nothing "
                         "else is unpickled. Save its state dict anew.") from None  # fmt: skip
+
+
+def _first_sentence(error: Exception) -> str:
+    """The first sentence of a library's message, whole words only; the kind of error where there is none."""
+    text = " ".join(str(error).split())
+    sentence = text.split(". ")[0].rstrip(".")
+    if len(sentence) < 8 or sentence.isdigit():
+        return type(error).__name__
+    return sentence if len(sentence) <= 160 else sentence[:160].rpartition(" ")[0] + " ..."
 
 
 def _flat(content: Any) -> State:
@@ -134,6 +143,11 @@ def guess_layout(state: State, modulus: int) -> str:
     if embedding is not None and embedding.ndim != 2:
         embedding = None
     if embedding is None or output is None:
+        roots = sorted({name.partition("/")[0] for name in state if "/" in name})
+        if len(roots) > 1:
+            raise ConfigError(
+                f"got tensors of {len(roots)} models; expected one. Add --key with one of: {', '.join(roots[:12])}{', ...' if len(roots) > 12 else ''}."
+            )
         known = ", ".join(sorted(state)[:4])
         raise ConfigError(f"got tensors {known}, ... of no layout known here; expected those of {', '.join(LAYOUTS)}. Rename them, or write a layout in "
                           "epicycle/interop/checkpoints.py.")  # fmt: skip
@@ -178,14 +192,14 @@ def convert(
     found = LAYOUTS[name](state)
     weights, query = found.weights, found.weights.get("blocks.0.attn.W_Q")
     if query is None or query.ndim != 3 or "blocks.0.mlp.W_in" not in weights or "embed.W_E" not in weights:
-        raise DataError(
-            f"got a checkpoint of layout {name} without attention, MLP or embedding; expected a whole one-layer model. Choose another file."
-        )
+        gone = [key for key in ("embed.W_E", "blocks.0.attn.W_Q", "blocks.0.mlp.W_in") if key not in weights]
+        raise DataError(f"got a checkpoint of layout {name} without {' and '.join(gone) or 'an attention of three axes'}; expected a whole one-layer model. It has "
+                        f"{', '.join(sorted(state)[:6])}. Rename the tensors, or choose another file.")  # fmt: skip
     if any(key.startswith("blocks.") and not key.startswith("blocks.0.") for key in weights):
         raise DataError("got a checkpoint of several layers; expected one. Choose another model.")
     model = ModelConfig(
         width=query.shape[2], num_heads=query.shape[0], mlp_width=len(weights["blocks.0.mlp.W_in"]), positions="pos_embed.W_pos" in weights,
-        biases="blocks.0.mlp.b_in" in weights, readout=found.readout, attention_rate=attention_rate,  # type: ignore[arg-type]
+        biases="blocks.0.mlp.b_in" in weights or "blocks.0.mlp.b_out" in weights, readout=found.readout, attention_rate=attention_rate,  # type: ignore[arg-type]
         init="nanda2023" if name in ("nanda2023", "transformer_lens") else "furuta2024",
     )  # fmt: skip
     positions = {"operand": 3, "equals": 3, "pair": 2}[found.readout]

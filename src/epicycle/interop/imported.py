@@ -9,7 +9,7 @@ import torch
 
 from epicycle._files import sha256
 from epicycle.analysis.progress import measure_activations, measure_weights
-from epicycle.errors import DataError
+from epicycle.errors import ConfigError, DataError
 from epicycle.interop.checkpoints import convert, read_state
 from epicycle.models.readout import read_out
 from epicycle.runs.directory import Run, create_run, run_id
@@ -44,11 +44,21 @@ def import_checkpoint(
     Raises:
         DataError: It cannot be opened, or does not fit the task.
     """
+    if step < 0:
+        raise ConfigError(f"got step {step}; expected 0 or more. Leave it out if it is not known.")
     state = read_state(path, key)
     found = convert(state, task.modulus, layout, attention_rate=attention_rate)
     built = modular_task(task)
     need = built.vocabulary(found.model.readout)
     have = found.weights["embed.W_E"].shape[1]
+    asked, places = built.examples("train", found.model.readout).tokens.shape[1], found.weights.get("pos_embed.W_pos")
+    if places is not None and len(places) < asked:
+        raise DataError(f"got a model that reads {len(places)} tokens for {built.rules[0].text}, a question of {asked}; expected a formula of as many operands as it was "
+                        "trained on. Name that.")  # fmt: skip
+    if found.model.readout == "pair" and have != need:
+        raise DataError(
+            f"got an embedding of {have} tokens in layout {found.layout}, whose tokens are the numbers modulo p; expected --modulus {have}. Give that."
+        )
     if have < need:
         raise DataError(f"got an embedding of {have} tokens; expected at least {need} for {built.rules[0].text} modulo {task.modulus} in layout {found.layout}. "
                         "Give its own --modulus, formulas and --layout.")  # fmt: skip
@@ -77,11 +87,9 @@ def import_checkpoint(
         run.cut_history(-1)
         run.append_history(line)
         run.save_checkpoint(step, found.weights)
-        is_good = line["test_accuracy"] >= 0.99
-        steps = {
-            "memorised": step if line["train_accuracy"] >= 0.99 else None,
-            **dict.fromkeys(("first", "sustained", "stable"), step if is_good else None),
-        }
+        steps = dict.fromkeys(
+            ("memorised", "first", "sustained", "stable")
+        )  # when it happened cannot be told from one checkpoint
         run.update(status="finished", outcome="imported", engine="imported", steps=steps | {"trained": step}, seconds=0.0, measuring_seconds=0.0,
                    final={k: line[k] for k in ("train_loss", "test_loss", "train_accuracy", "test_accuracy")})  # fmt: skip
     return run

@@ -46,7 +46,7 @@ class Page(NamedTuple):
         """Write `path` and the JSON of its numbers beside it (same name, .json); returns `path`."""
         target = Path(path)
         with atomic(target) as scratch:
-            scratch.write_text(render(self), encoding="utf-8")
+            scratch.write_text(render(self, target.with_suffix(".json").name), encoding="utf-8")
         with atomic(target.with_suffix(".json")) as scratch:
             scratch.write_text(to_json(self.numbers, indent=1) + "\n", encoding="utf-8")
         return target
@@ -57,8 +57,8 @@ class Page(NamedTuple):
         return f'<iframe style="width:100%;height:40rem;border:0" srcdoc="{escape(render(self), quote=True)}"></iframe>'
 
 
-def render(page: Page) -> str:
-    """The HTML of a page."""
+def render(page: Page, numbers_file: str = "report.json") -> str:
+    """The HTML of a page, whose numbers lie in a file beside it."""
     import jinja2
     from markupsafe import Markup
 
@@ -70,6 +70,7 @@ def render(page: Page) -> str:
         **page._asdict() | {"sections": sections},
         css=Markup(folder.joinpath("page.css").read_text(encoding="utf-8")),
         script=Markup(folder.joinpath("page.js").read_text(encoding="utf-8")),
+        numbers_file=numbers_file,
         version=metadata.version("epicycle"),
     )
 

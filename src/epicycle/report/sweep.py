@@ -12,7 +12,7 @@ from epicycle.plots import style
 from epicycle.plots import sweep as draw
 from epicycle.report.page import Page, Section, Tile, drawing, table
 from epicycle.report.references import REFERENCES, references
-from epicycle.runs.directory import Run
+from epicycle.runs.directory import Run, open_run
 from epicycle.studies.furuta2024_published import published_cell
 from epicycle.sweep.grid import Condition, Grid
 
@@ -106,7 +106,8 @@ def _mixture(grid: Grid, condition: Condition) -> list[list[Any]]:
 def transfer(grid: Grid) -> Section | None:
     """Frozen parts under new tasks, against the same seeds from scratch; None where there are none."""
     pairs = [c for c in grid.conditions if c.source is not None]
-    if not pairs:
+    frozen = [c for c in grid.conditions if c.parts]
+    if not frozen:
         return None
     body = ""
     for part, name in PARTS.items():
@@ -114,19 +115,29 @@ def transfer(grid: Grid) -> Section | None:
             here = [c for c in pairs if (c.parts, c.fraction, c.modulus) == ((part,), fraction, modulus)]
             body += _matrix(grid, here, f"{name}: {part} frozen, p = {modulus}, r = {fraction:g}")
     rows = []
-    for c in pairs:
+    for c in frozen:
         rival = c.rival
         seeds = [s for s in grid.seeds if grid.finished(c, s) and grid.finished(rival, s)]
         if seeds:
             ours, other = ([_first(grid, each, s) for s in seeds] for each in (c, rival))
             found = paired(ours, other)
             ratio = "" if found.median_ratio is None else f"{found.median_ratio:.2g}"
-            rows.append([c.source, PARTS.get(c.parts[0], c.parts[0]), " and ".join(c.formulas), f"{c.fraction:g} (p = {c.modulus})", f"{found.earlier_a} of {found.pairs}",
+            rows.append([c.source or "random weights", PARTS.get(c.parts[0], c.parts[0]), " and ".join(c.formulas), f"{c.fraction:g} (p = {c.modulus})", f"{found.earlier_a} of {found.pairs}",
                          f"{found.p_time:.2f}", ratio, *_outcome(grid, c)[:3]])  # fmt: skip
     body += table(["from", "part", "onto", "r", "earlier than scratch, same seed", "sign test p", "times faster, median", "grokked", "95 % interval", "median step"], rows,
                   "Three seeds cannot give a sign test below 0.25.")  # fmt: skip
-    return Section("transfer", "Transfer", "Weights of a grokked run, frozen, under a new task: against the same seed from scratch.", body,
-                   ("A frozen part of a run that had grokked: where the source had not, the run's own page says so.",))  # fmt: skip
+    return Section("transfer", "Transfer", "Weights of another run, frozen, under a new task: against the same seed from scratch.", body,
+                   (_sources(grid, pairs),))  # fmt: skip
+
+
+def _sources(grid: Grid, pairs: Sequence[Condition]) -> str:
+    """Which sources had not grokked."""
+    poor = set()
+    for run in (run for c in pairs for run in grid.runs(c)):
+        path = grid.root / str((run.record().get("source") or {}).get("id"))
+        if (path / "run.json").is_file() and open_run(path).record()["steps"]["first"] is None:
+            poor.add(path.name)
+    return f"Sources that had not grokked when their weights were taken: {', '.join(sorted(poor)) or 'none'}."
 
 
 def _first(grid: Grid, condition: Condition, seed: int) -> int | None:
@@ -213,7 +224,9 @@ def provenance(grid: Grid, command: str) -> Section:
                     ]
                 )
     body = f"<pre>{escape(command)}</pre>" + table(
-        ["condition", "seed", "run", "outcome", "steps", "revision"], rows, "Every run has a page of its own."
+        ["condition", "seed", "run", "outcome", "steps", "revision"],
+        rows,
+        "`epicycle report RUN` writes the page of one run.",
     )
     body += "".join(f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in references("furuta2024"))
     return Section("provenance", "Runs, and how to do this again", "Where everything lies.", body)

@@ -76,10 +76,13 @@ def query(table: Sequence[dict[str, Any]], text: str) -> tuple[list[str], list[t
 
 def write_parquet(table: Sequence[dict[str, Any]], path: Path) -> None:
     """Write rows of `runs.query` as a Parquet file."""
-    connection = _with_runs(table)
+    names = ", ".join(f'"{name}"' for name in (table[0] if table else COLUMNS))
+    connection = _with_runs([dict.fromkeys(COLUMNS) | each for each in table])
     try:
         with atomic(path) as scratch:
-            connection.execute(f"COPY runs TO '{str(scratch).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)")
+            connection.execute(
+                f"COPY (SELECT {names} FROM runs) TO '{str(scratch).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)"
+            )
     finally:
         connection.close()
 

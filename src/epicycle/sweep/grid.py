@@ -23,7 +23,7 @@ class Condition(NamedTuple):
     @property
     def label(self) -> str:
         """How tables name it."""
-        kept = f", {'+'.join(self.parts)} of {self.source or 'chance'}" if self.parts else ""
+        kept = f", {'+'.join(self.parts)} {f'of {self.source}' if self.source else 'random'}" if self.parts else ""
         modulus = "" if self.modulus == 97 else f" mod {self.modulus}"
         return f"{' and '.join(self.formulas)}{modulus}, r = {self.fraction:g}{kept}"
 

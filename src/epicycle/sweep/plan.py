@@ -84,18 +84,20 @@ def status_of(path: Path) -> tuple[Literal["finished", "begun", "missing"], int]
         return "begun", 0
 
 
-def cost(planned: Sequence[Planned]) -> Cost:
+def cost(planned: Sequence[Planned], stacked_on: str | None = None) -> Cost:
     """What the rest of a sweep costs at most on one core of this machine: runs that grok stop earlier.
 
-    One run is tried for a few steps; the others are scaled by their training pairs.
+    One run is tried for a few steps; the others are scaled by their training pairs. `stacked_on`: device of a stacked engine, where as
+    many as are to do, up to eight, are tried as a stack.
     """
     rest = [each for each in planned if each.status != "finished"]
     if not rest:
         return Cost(0, 0, 0.0)
     config = dataclasses.replace(rest[0].config, frozen=None)  # the same work, without a source to read
-    engine = make_engine([config], [modular_task(config.task)], "cpu", 1)
+    count = 1 if stacked_on is None else min(len(rest), 8)
+    engine = make_engine([config] * count, [modular_task(config.task)] * count, stacked_on or "cpu", 1)
     engine.train(2)
     began = time.perf_counter()
     engine.train(TRIAL_STEPS)
-    per_pair = (time.perf_counter() - began) / TRIAL_STEPS / rest[0].pairs
+    per_pair = (time.perf_counter() - began) / TRIAL_STEPS / rest[0].pairs / count
     return Cost(len(rest), sum(each.steps for each in rest), sum(per_pair * each.pairs * each.steps for each in rest))

@@ -16,7 +16,7 @@ from epicycle.tasks.modular import Task
 class TaskFacts(NamedTuple):
     """Facts of one formula modulo p.
 
-    labels: Different answers. is_symmetric: f(a, b) = f(b, a). bijective: per operand, f is a bijection of it for every value
+    labels: Different answers. is_symmetric: the order of the operands does not matter. bijective: per operand, f is a bijection of it for every value
     of the others. factors: over the integers, and over the field; None where there is no polynomial or it was not decided. sum,
     product: the forms h(g1(a) + g2(b)) and h(g1(a) * g2(b)). basis: in which a network that uses the form would be sparse.
     guess: accuracy of the commonest answer. baseline: of memory, symmetry and the commonest answer. lookup: the same with

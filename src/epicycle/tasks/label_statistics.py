@@ -39,4 +39,4 @@ def label_statistics(task: Task, index: int = 0, sides: tuple[np.ndarray, np.nda
 
 def _entropy(p: np.ndarray) -> float:
     p = p[p > 0]
-    return float(-(p * np.log(p)).sum())
+    return float(0.0 - (p * np.log(p)).sum())  # not -0.0 for one label

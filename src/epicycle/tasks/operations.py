@@ -44,6 +44,10 @@ def formula(text: str) -> Formula:
     if match := RANDOM.match(text):
         seed = int(match["seed"] or 0)
         return Formula(f"random:{seed}", None, 2, seed)
+    if text.lower().startswith("random"):
+        raise FormulaError(
+            f"got {text!r}; expected `random` or `random:SEED` with a seed of at most 9 digits. Try random:0."
+        )
     node = grammar.parse(NAMES.get(text, text))
     used = grammar.variables(node)
     if not used & set("abc"):

@@ -114,6 +114,7 @@ class FrozenConfig:
         if len(self.parts) == len(PARTS):
             raise ConfigError("got every part to freeze, which leaves nothing to train; expected one or two of embedding, body, unembedding. "
                               "Leave one out.")  # fmt: skip
+        object.__setattr__(self, "parts", tuple(part for part in PARTS if part in self.parts))  # one order, one run
         if self.source == "random" and self.step is not None:
             raise ConfigError(
                 f"got step {self.step} of random weights; expected a run to take it from. Name one, or leave the step out."
