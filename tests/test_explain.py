@@ -1,6 +1,7 @@
 """Explain and reproduce as a user meets them: JSON contract, pages, refusals, and measures against plain computations."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -286,6 +287,34 @@ def test_json_contract_and_second_call_at_once(found, model, tmp_path, capsys):
     assert main(arguments) == 0
     assert json.loads(capsys.readouterr().out) == first
     assert first["accuracy"] == data["accuracy"]
+
+
+def test_helix_of_a_model_on_its_page(model, tmp_path, capsys):
+    command = [
+        "explain",
+        str(model),
+        "--largest-operand",
+        "24",
+        "--draws",
+        "99",
+        "--controls",
+        "1",
+        "--limit",
+        "20",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main([*command, "--helix", "--json"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert found["helix"]["left_out"] == [100.0] and found["helix"]["periods"] == [2.0, 5.0, 10.0]
+    assert found["helix"]["effect"]["full"][0] == pytest.approx(1.0, abs=1e-3)
+    assert set(found["builders"]["total"]) == {"attention", "mlp", "heads"} and found["builders"]["finding"]
+    assert "Operands as a helix" in Path(found["report"]).read_text()
+    assert main([*command, "--helix", "--json"]) == 0  # read back
+    assert json.loads(capsys.readouterr().out)["helix"] == found["helix"]
+    assert main([*command, "--helix", "100"]) == 2
+    assert "range at least as long" in capsys.readouterr().err
 
 
 def test_page_is_whole_and_escaped(found):

@@ -9,7 +9,15 @@ from epicycle.errors import DataError
 from epicycle.models.families import FAMILIES
 from epicycle.models.language import language_model, load_language_model
 from epicycle.models.language_oracle import NumberTokenizer
-from epicycle.models.stream import batches, edited, encode, full_pass, plan_segments, states
+from epicycle.models.patching import (
+    answer_states,
+    final_with_head,
+    final_with_module,
+    final_with_stream,
+    one_batch,
+    stream_at,
+)
+from epicycle.models.stream import answer_step, batches, edited, encode, full_pass, plan_segments, states
 from epicycle.models.tokenizer import train_tokenizer
 
 V, D, L, H = 64, 32, 3, 4
@@ -159,3 +167,37 @@ def test_a_model_larger_than_memory_is_refused_before_it_is_read(tmp_path, monke
     monkeypatch.setattr(language, "_memory_available", lambda: 100_000)
     with pytest.raises(DataError, match=r"GiB are\s+free.*--dtype bfloat16"):
         load_language_model(tmp_path)
+
+
+@pytest.mark.parametrize("kind", list(FAMILIES))
+def test_patching(kind):
+    """Putting a run's own parts back changes nothing; another run's stream at every position makes it that run."""
+    lm = tiny(kind)
+    rows = [row for row in prompts() if len(row) == 5]
+    tokens = torch.tensor(rows)
+    batch = one_batch(lm, rows)
+    plain = full_pass(lm, tokens)
+    torch.testing.assert_close(answer_step(lm, batch), plain, rtol=1e-4, atol=1e-5)
+    own = answer_states(lm, batch)
+    assert own.heads.shape[:3] == (L, len(rows), H)
+    torch.testing.assert_close(lm.norm(own.stream), plain, rtol=1e-4, atol=1e-5)
+    for layer in range(L):
+        same = stream_at(lm, tokens, 3)[layer]
+        torch.testing.assert_close(final_with_stream(lm, tokens, layer, 3, same), plain, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            final_with_head(lm, batch, layer, 1, own.heads[layer, :, 1]), plain, rtol=1e-4, atol=1e-5
+        )
+        torch.testing.assert_close(
+            final_with_module(lm, batch, "mlp", layer, own.mlp[layer]), plain, rtol=1e-4, atol=1e-5
+        )
+        torch.testing.assert_close(
+            final_with_module(lm, batch, "attention", layer, own.attention[layer]), plain, rtol=1e-4, atol=1e-5
+        )
+    # prompts that differ in the token at position 3 only: its stream makes all the difference
+    other = tokens.clone()
+    other[:, 3] = (other[:, 3] + 11) % (V - 8) + 3
+    changed = final_with_stream(lm, tokens, 0, 3, stream_at(lm, other, 3)[0])
+    torch.testing.assert_close(changed, full_pass(lm, other), rtol=1e-4, atol=1e-5)
+    assert (changed - plain).abs().max() > 1e-3
+    zeroed = final_with_head(lm, batch, 0, 2, torch.zeros_like(own.heads[0, :, 2]))
+    assert (zeroed - plain).abs().max() > 1e-4

@@ -11,6 +11,7 @@ import numpy as np
 from epicycle.analysis.ablation import AblationConfig, BandAblations, band_ablations
 from epicycle.analysis.embedding import NumberMap, ResidualSpectra, embedding_spectrum, number_map, residual_spectra
 from epicycle.analysis.geometry import NumberGeometry, number_geometry
+from epicycle.analysis.helix import AnswerBuilders, NumberHelix, answer_builders, number_helix
 from epicycle.analysis.matrix import MatrixSpectrum
 from epicycle.analysis.modules import LayerLens, ModuleSpectra, readings
 from epicycle.analysis.residues import ModuleResidues, WavePhases
@@ -22,6 +23,7 @@ from epicycle.runs.provenance import provenance
 from epicycle.tasks.prompts import PromptConfig, PromptTask, prompt_task
 
 Progress = Callable[[str, int, int], None]
+HELIX_PAIRS, BUILDER_PROMPTS = 100, 2000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class ExplainConfig:
     """Null tables per null."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the model."""
+    helix: tuple[float, ...] | None = None
+    """Periods of the helix whose patches are run; () for 2, 5, 10 and 100 as far as the range allows, None for no helix."""
 
     def __post_init__(self):
         if self.split not in ("train", "validation", "test") or self.table not in ("embedding", "residual"):
@@ -74,11 +78,13 @@ class Explanation(NamedTuple):
     phases: WavePhases | None = None
     ablations: BandAblations | None = None
     residual: ResidualSpectra | None = None
+    helix: NumberHelix | None = None
+    builders: AnswerBuilders | None = None
 
 
 _PARTS: dict[str, Any] = {
     "spectrum": MatrixSpectrum, "geometry": NumberGeometry, "map": NumberMap, "lens": LayerLens, "modules": ModuleSpectra, "residues": ModuleResidues, "phases": WavePhases, "ablations": BandAblations,
-    "residual": ResidualSpectra,
+    "residual": ResidualSpectra, "helix": NumberHelix, "builders": AnswerBuilders,
 }  # fmt: skip
 
 
@@ -175,6 +181,7 @@ def explain(
     digest = start_digest(name)
     label = Path(name).resolve().name if Path(name).exists() else str(name)
     values = {"kind": "explain", "model": digest} | dataclasses.asdict(config)
+    values["helix"] = None if config.helix is None else list(config.helix)
     lm = loaded or load_language_model(name, device=device, dtype=config.dtype)
     task = prompt_task(config.prompts)
     facts = _facts(lm, str(label))
@@ -277,7 +284,22 @@ def _compute(run: Run, lm: LanguageModel, config: ExplainConfig, name: str | Pat
     parts |= {part: _PARTS[part].load(results / part) for part in one_pass}
     once("ablations", lambda: band_ablations(lm, tokens, answers, ids, config.ablation, split=config.split,
                                              progress=lambda done, total: progress("band ablations", done, total)))  # fmt: skip
+    if config.helix is not None:
+        which: dict[str, Any] = {"periods": config.helix or None, "pairs": HELIX_PAIRS}
+        once("helix", lambda: number_helix(lm, config.prompts, ids, layers=patched_layers(lm.num_layers), **which,
+                                           progress=lambda done, total: progress("helix, layer by layer", done, total)))  # fmt: skip
+        once(
+            "builders",
+            lambda: answer_builders(
+                lm, config.prompts, ids, **which, progress=lambda done, total: progress("heads", done, total)
+            ),
+        )
     return parts
+
+
+def patched_layers(count: int) -> list[int]:
+    """Layers that helices are put into: all of up to sixteen, evenly spaced ones of more."""
+    return sorted({round(x) for x in np.linspace(0, count - 1, min(count, 16))})
 
 
 def _all_ids(lm: LanguageModel, task: PromptTask, ids: np.ndarray) -> np.ndarray:
@@ -291,19 +313,33 @@ def open_explanation(run: Run) -> Explanation:
     record = run.record()
     stored = {k: v for k, v in record["config"]["resolved"].items() if k not in ("kind", "model")}
     config = ExplainConfig(
-        **{**stored, "prompts": PromptConfig(**stored["prompts"]), "ablation": AblationConfig(**stored["ablation"])}
+        **{
+            **stored,
+            "helix": None if stored.get("helix") is None else tuple(stored["helix"]),
+            "prompts": PromptConfig(**stored["prompts"]),
+            "ablation": AblationConfig(**stored["ablation"]),
+        }
     )
     parts = {
         part: kind.load(run.path / "results" / part)
         for part, kind in _PARTS.items()
         if kind.is_current(run.path / "results" / part)
     }
-    needed = ["residual"] if config.table == "residual" else [part for part in _PARTS if part != "residual"]
+    asked = () if config.helix is None else ("helix", "builders")
+    needed = (
+        ["residual"]
+        if config.table == "residual"
+        else [part for part in _PARTS if part not in ("residual", "helix", "builders") or part in asked]
+    )
     if record["status"] != "finished" or (gone := [part for part in needed if part not in parts]):
         gone = [part for part in needed if part not in parts]
         raise RunError(f"got explanation {run.id}, of which {', '.join(gone) or 'the record'} is missing or damaged; expected all of it. Run the same "
                        "`epicycle explain` command again: it computes what is missing.")  # fmt: skip
     return Explanation(run, config, record["facts"], **parts)
+
+
+def _fields(result: Any) -> dict[str, Any]:
+    return {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
 
 
 def as_json(found: Explanation, report: str) -> dict[str, Any]:
@@ -340,5 +376,7 @@ def as_json(found: Explanation, report: str) -> dict[str, Any]:
         "residual": None if found.residual is None else {
             "numbers": found.residual.numbers, "null": found.residual.null, "draws": found.residual.draws, "periods": found.residual.period,
             "share": found.residual.share, "p_family": found.residual.p_family, "level_95": found.residual.level},
+        "helix": None if found.helix is None else _fields(found.helix),
+        "builders": None if found.builders is None else _fields(found.builders) | {"finding": found.builders.sentence()},
         "report": report,
     }  # fmt: skip

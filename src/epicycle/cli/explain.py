@@ -31,6 +31,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="precision of the model"
     )
+    what.add_argument("--helix", nargs="?", const="", metavar="T,T,..", help="fit the first operand as a helix of these periods (2,5,10,100), patch it in, and ask which heads and "
+                      "MLPs build the answer")  # fmt: skip
     bands = parser.add_argument_group("removal of bands")
     bands.add_argument("--positions", choices=("answer", "all"), default="answer", help="where outputs are filtered")
     bands.add_argument("--fold-norm", action="store_true", help="fold the final norm's gain into the unembedding")
@@ -63,6 +65,20 @@ def trained_prompts(model: str) -> dict[str, Any] | None:
     return stored["prompts"] if stored.get("kind") == "finetune" else None
 
 
+def _periods(text: str | None) -> tuple[float, ...] | None:
+    """What --helix asks for."""
+    from epicycle.errors import ConfigError
+
+    if text is None:
+        return None
+    try:
+        return tuple(float(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        raise ConfigError(
+            f"got --helix {text}; expected periods with commas between them. Try --helix 2,5,10,100."
+        ) from None
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Analyse, report."""
     from pathlib import Path
@@ -87,6 +103,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     config = ExplainConfig(
         prompts=prompt_config(options, lm.space, trained_prompts(options.model)), split=options.split, swapped=options.swapped, limit=options.limit, numbers=options.numbers, table=options.table,
         ablation=ablation, draws=options.draws, dtype=options.dtype,
+        helix=_periods(options.helix),
     )  # fmt: skip
     progress = StageProgress()
     found = explain(options.model, config, options.out, device=device, threads=options.threads, loaded=lm, progress=progress,

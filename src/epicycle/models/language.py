@@ -57,6 +57,16 @@ class LanguageModel:
         return [operator.attrgetter(self.family.mlp)(layer) for layer in self.layers]
 
     @property
+    def head_mixers(self) -> list[nn.Module]:
+        """Per layer, the matrix that takes the outputs of all heads, side by side, to the stream."""
+        return [operator.attrgetter(self.family.heads)(layer) for layer in self.layers]
+
+    @property
+    def num_heads(self) -> int:
+        """Attention heads per layer."""
+        return int(self.model.config.num_attention_heads)
+
+    @property
     def norm(self) -> nn.Module:
         """The norm in front of the unembedding."""
         return operator.attrgetter(self.family.norm)(self.model)

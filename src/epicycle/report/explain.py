@@ -16,6 +16,7 @@ from epicycle.report.explain_sections import (
     ablations_section,
     embedding_section,
     geometry_section,
+    helix_section,
     lens_section,
     modules_section,
     residual_section,
@@ -42,6 +43,8 @@ def command(found: Explanation) -> str:
     for flag, (value, default) in options.items():
         if value != default:
             words += [flag, str(value)]
+    if c.helix is not None:
+        words += ["--helix", *([",".join(f"{t:g}" for t in c.helix)] if c.helix else [])]
     flags = [flag for flag, is_on in (("--fold-norm", a.is_folded), ("--swapped", c.swapped)) if is_on]
     return " ".join(words + flags)
 
@@ -192,7 +195,7 @@ def _provenance(found: Explanation) -> Section:
 
 SECTIONS: dict[str, Callable[[Explanation], Section | None]] = {
     "embedding": embedding_section,
-    "geometry": geometry_section, "lens": lens_section, "modules": modules_section, "residues": residues_section, "waves": waves_section, "ablations": ablations_section, "residual": residual_section,
+    "geometry": geometry_section, "lens": lens_section, "modules": modules_section, "residues": residues_section, "waves": waves_section, "ablations": ablations_section, "helix": helix_section, "residual": residual_section,
     "provenance": _provenance,
 }  # fmt: skip
 """Name -> what draws it; None where the explanation has no such part."""
@@ -205,7 +208,7 @@ def explain_page(found: Explanation) -> Page:
         "command": command(found),
         "provenance": found.run.record()["provenance"],
     }
-    for part in ("spectrum", "geometry", "map"):
+    for part in ("spectrum", "map"):
         if (result := getattr(found, part)) is not None:
             numbers[part] = {**result.parts()[0], **result.parts()[1]}
     if found.modules is not None:

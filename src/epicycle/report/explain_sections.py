@@ -19,6 +19,7 @@ from epicycle.fourier.spectra import fourier_norms
 from epicycle.plots import language as draw
 from epicycle.plots import style
 from epicycle.plots.geometry import side_by_side
+from epicycle.plots.helix import builders, effects
 from epicycle.report.page import Section, drawing, table
 
 PUBLISHED = {
@@ -287,3 +288,46 @@ def residual_section(found: Explanation) -> Section | None:
         "For tokenizers without number tokens: the stream where a number ends.",
         body,
     )
+
+
+def helix_section(found: Explanation) -> Section | None:
+    """The operand as a helix, what putting it in does, and who builds the answer."""
+    h, b = found.helix, found.builders
+    if h is None or b is None:
+        return None
+    with style.figure(9.2, 2.9) as (fig, ax):
+        effects(h.effect, ax)
+        body = drawing(style.svg(fig, "Share of the logit difference regained by putting descriptions of the operand in, by layer"),
+                       f"{h.pairs} pairs of questions of the form {h.template!r} that differ in the first operand, {'all' if h.is_right_only else 'not all'} answered right: 1 as if the other "
+                       "operand had been asked, 0 as without.")  # fmt: skip
+    layers = [i for i in range(len(h.effect["full"])) if np.isfinite(h.effect["full"][i])]
+    rows = [[i + 1, *(float(h.explained[k][i]) for k in ("helix", "polynomial", "shuffled helix")), float(h.ahead["helix"][i]), *(float(values[i]) for values in h.effect.values())]
+            for i in layers]  # fmt: skip
+    body += table(["layer", "helix explains", "polynomial", "shuffled", "helix, held out", *(f"put in: {kind}" for kind in h.effect)], rows,
+                  f"{h.columns} columns each ({', '.join(f'{t:g}' for t in h.periods)} and a line); white rows: {h.chance:.3f}.")  # fmt: skip
+    with style.figure(9.2, 2.6, 1, 2) as (fig, axes):
+        builders(b.sum, axes[0], "What the answer adds to the operands", "share of variance")
+        builders(b.total, axes[1], "Effect of one module's clean output", "regained")
+        body += drawing(
+            style.svg(fig, "Share of each module's output that depends on the sum, and its effect on the answer")
+        )
+    text = lambda value: "" if np.isnan(value) else f"{value:.3f}"  # noqa: E731
+    table_rows = [[f"{i + 1} {name}", text(b.operands[kind][i]), text(b.sum[kind][i]), float(b.helix_sum[kind][i]), float(b.direct[kind][i]), float(b.total[kind][i])]
+                  for i in range(len(b.sum["mlp"])) for kind, name in (("attention", "attention"), ("mlp", "MLP"))]  # fmt: skip
+    body += table(
+        ["module", "operands explain", "answer adds", "its helix adds", "direct effect", "total effect"],
+        table_rows,
+        f"{b.prompts} questions; effects over {b.pairs} pairs that differ in both operands.",
+    )
+    known = np.argwhere(np.isfinite(b.total["heads"]))
+    best = sorted(known.tolist(), key=lambda at: -abs(b.total["heads"][at[0], at[1]]))[:12]
+    body += table(["head", "operands explain", "answer adds", "direct effect", "total effect"],
+                  [[f"{i + 1}.{j}", text(b.operands["heads"][i, j]), text(b.sum["heads"][i, j]), text(b.direct["heads"][i, j]), float(b.total["heads"][i, j])] for i, j in best],
+                  f"The {len(best)} heads with the largest total effect of {len(known)} that were run; layer.head.")  # fmt: skip
+    notes = ["A description that is enough for the answer need not be what the model computes with.", "Effects of single modules need not add up to 1.",
+             f"Of no use on whole numbers and left out: {', '.join(h.unidentifiable) or 'none'}."]  # fmt: skip
+    if h.left_out:
+        notes.append(
+            f"Longer than the range of {h.numbers} numbers and left out: period {', '.join(f'{t:g}' for t in h.left_out)}."
+        )
+    return Section("helix", "Operands as a helix, and who adds", b.sentence(), body, tuple(notes))
