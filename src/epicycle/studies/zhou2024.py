@@ -29,6 +29,27 @@ from epicycle.training.language_config import (
 )
 from epicycle.training.pretrain import pretrain
 
+VARIANTS: dict[str, Callable[[ExplainConfig], ExplainConfig]] = {
+    "all positions": lambda c: _ablated(c, positions="all"),
+    "as printed": lambda c: _ablated(c, convention="as-printed"),
+    "as printed, cut by row": lambda c: _ablated(c, convention="as-printed", reading="row"),
+    "norm folded": lambda c: _ablated(c, is_folded=True),
+    **{f"cut at {t:g}": (lambda c, t=t: _ablated(c, high_period=t)) for t in (26.0, 15.0, 7.4, 5.2)},
+    "swapped": lambda c: dataclasses.replace(c, swapped=True),
+    "training questions": lambda c: dataclasses.replace(c, split="train", limit=500),
+}
+"""Name -> how the pre-trained and tuned arm is explained once more: controls that the paper lacks. Cuts are those of components 20, 35, 70 and
+100 of 520."""
+OTHER_TASKS: dict[str, dict[str, Any]] = {"second format": {"form": "polish"}, "products": {"operation": "multiply"}}
+"""Name -> what else the pre-trained model is tuned on."""
+PROMPTED = "4 shots"
+"""The pre-trained model without any tuning, shown four solved sums."""
+
+
+def _ablated(config: ExplainConfig, **changes: Any) -> ExplainConfig:
+    return dataclasses.replace(config, ablation=dataclasses.replace(config.ablation, **changes))
+
+
 ALL_ARMS = (
     "scratch",
     "frozen-embedding",
@@ -54,6 +75,8 @@ class Preset:
     finetuning: StepConfig
     arms: tuple[str, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
+    extras: bool = False
+    """Other tasks, prompting and the variants of removal too."""
 
 
 def _steps(largest_operand: int, batch: int, epochs: int) -> tuple[int, int]:
@@ -64,10 +87,10 @@ def _steps(largest_operand: int, batch: int, epochs: int) -> tuple[int, int]:
 
 
 def _preset(name: str, largest: int, operand: int, shape: ShapeConfig, steps: int, epochs: int, rate: float, precision: Any,
-            arms: tuple[str, ...], seeds: tuple[int, ...] = (0, 1, 2)) -> Preset:  # fmt: skip
+            arms: tuple[str, ...], seeds: tuple[int, ...] = (0, 1, 2), *, extras: bool = False) -> Preset:  # fmt: skip
     total, tenth = _steps(operand, 32, epochs)
     return Preset(
-        name=name, largest=largest, largest_operand=operand, shape=shape, arms=arms, seeds=seeds,
+        name=name, largest=largest, largest_operand=operand, shape=shape, arms=arms, seeds=seeds, extras=extras,
         pretraining=StepConfig(steps=steps, batch=8, learning_rate=4e-3, weight_decay=0.2, betas=(0.9, 0.95), precision=precision,
                                evaluate_every=max(1, steps // 10)),
         finetuning=StepConfig(steps=total, batch=32, learning_rate=rate, weight_decay=1.0, betas=(0.9, 0.98), precision=precision,
@@ -79,7 +102,8 @@ def preset(name: str) -> Preset:
     """A named experiment.
 
     `demo`: numbers 0..99, one layer, one seed, two arms. `quick`: the same with three seeds and five arms. `laptop`: numbers
-    0..199, two layers of width 256, three seeds, seven arms.
+    0..199, two layers of width 256, three seeds, seven arms, two more tasks, prompting, and every
+    control.
 
     Raises:
         ConfigError: There is no preset of that name.
@@ -91,7 +115,7 @@ def preset(name: str) -> Preset:
         return _preset(name, 99, 49, small, 4500, 50, 2e-3, "float32", ALL_ARMS[:5])
     if name == "laptop":
         return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 5200, 36, 2e-3, "bfloat16",
-                       ALL_ARMS[:5])  # fmt: skip
+                       ALL_ARMS, extras=True)  # fmt: skip
     raise ConfigError(f"got preset {name!r}; expected quick or laptop (demo is that of `epicycle demo`). Choose one.")
 
 
@@ -104,6 +128,8 @@ class Study(NamedTuple):
     finetuned: dict[tuple[str, int], Run]
     embeddings: dict[int, Any]
     explanations: dict[tuple[str, int], Explanation]
+    variants: dict[tuple[str, int], Explanation]
+    """By name (of VARIANTS, OTHER_TASKS, or PROMPTED) and seed; empty without extras."""
 
 
 def pretrain_config(chosen: Preset, seed: int) -> PretrainConfig:
@@ -121,7 +147,23 @@ def finetune_config(chosen: Preset, arm: str, seed: int, start: str) -> Finetune
 
 def explain_config(chosen: Preset) -> ExplainConfig:
     """How every arm is explained: on the test questions."""
-    return ExplainConfig(prompts=PromptConfig(largest_operand=chosen.largest_operand), numbers=chosen.largest + 1)
+    prompts = PromptConfig(largest_operand=chosen.largest_operand)
+    return ExplainConfig(prompts=prompts, numbers=chosen.largest + 1, helix=())
+
+
+def other_prompts(chosen: Preset, name: str) -> PromptConfig:
+    """The questions of another task, with answers among the numbers of the preset."""
+    return PromptConfig(largest_operand=chosen.largest_operand, cap=chosen.largest, **OTHER_TASKS[name])
+
+
+def variant_config(chosen: Preset, name: str) -> ExplainConfig:
+    """How a variant is explained. Only tuned arms have a helix, and once."""
+    plain = dataclasses.replace(explain_config(chosen), helix=None)
+    if name in OTHER_TASKS:
+        return dataclasses.replace(plain, prompts=other_prompts(chosen, name))
+    if name == PROMPTED:
+        return dataclasses.replace(plain, prompts=dataclasses.replace(plain.prompts, shots=4))
+    return VARIANTS[name](plain)
 
 
 def embedding_watch(model: Any, tokenizer: Any) -> dict[str, Any]:
@@ -143,9 +185,18 @@ def _finetune_job(before: dict[str, str], chosen: Preset, arm: str, seed: int, r
     return str(finetune(finetune_config(chosen, arm, seed, start_digest(base)), base, root, device=device).path)
 
 
-def _explain_job(before: dict[str, str], chosen: Preset, root: str, device: str) -> str:
+def _explain_job(before: dict[str, str], chosen: Preset, variant: str, root: str, device: str) -> str:
     [model] = before.values()
-    return str(explain(model, explain_config(chosen), root, device=device).run.path)
+    config = variant_config(chosen, variant) if variant else explain_config(chosen)
+    return str(explain(model, config, root, device=device).run.path)
+
+
+def _other_job(before: dict[str, str], chosen: Preset, name: str, seed: int, root: str, device: str) -> str:
+    [base] = before.values()
+    config = dataclasses.replace(
+        finetune_config(chosen, "pretrained", seed, start_digest(base)), prompts=other_prompts(chosen, name)
+    )
+    return str(finetune(config, base, root, device=device).path)
 
 
 def jobs_of(chosen: Preset, root: str, device: str = "cpu") -> list[Job]:
@@ -169,9 +220,24 @@ def jobs_of(chosen: Preset, root: str, device: str = "cpu") -> list[Job]:
         for arm in chosen.arms:
             name = f"{arm} {seed}"
             found.append(Job(name, _finetune_job, (chosen, arm, seed, root, device), (base,), cost))
-            found.append(Job(f"explain {name}", _explain_job, (chosen, root, device), (name,), 5.0))
-        found.append(Job(f"explain {base}", _explain_job, (chosen, root, device), (base,), 5.0))
+            found.append(Job(f"explain {name}", _explain_job, (chosen, "", root, device), (name,), 8.0))
+        found.append(Job(f"explain {base}", _explain_job, (chosen, "", root, device), (base,), 8.0))
+        if chosen.extras:
+            others = ((name, (chosen, name, seed, root, device)) for name in OTHER_TASKS)
+            found += [Job(f"{name} {seed}", _other_job, arguments, (base,), cost) for name, arguments in others]
+            for name in variant_names(chosen):
+                on = f"{name} {seed}" if name in OTHER_TASKS else base if name == PROMPTED else f"pretrained {seed}"
+                found.append(
+                    Job(f"explain {name}, seed {seed}", _explain_job, (chosen, name, root, device), (on,), 8.0)
+                )
     return found
+
+
+def variant_names(chosen: Preset) -> tuple[str, ...]:
+    """What is explained besides the arms themselves."""
+    if not chosen.extras:
+        return ()
+    return (*(VARIANTS if "pretrained" in chosen.arms else ()), *OTHER_TASKS, PROMPTED)
 
 
 def reproduce(
@@ -239,6 +305,7 @@ def read_study(run: Run) -> Study:
         run, chosen, {seed: at(f"pretrain {seed}") for seed in seeds}, {(arm, seed): at(f"{arm} {seed}") for arm, seed in pairs},
         {seed: open_explanation(at(f"explain pretrain {seed}")) for seed in seeds},
         {(arm, seed): open_explanation(at(f"explain {arm} {seed}")) for arm, seed in pairs},
+        {(name, seed): open_explanation(at(f"explain {name}, seed {seed}")) for name in variant_names(chosen) for seed in seeds},
     )  # fmt: skip
 
 
