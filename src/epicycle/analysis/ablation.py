@@ -85,12 +85,12 @@ class BandAblations(Result):
     less than the width). `control_accuracy` is the mean over the controls that are most like the removal (row space where it
     differs). A refused row has `refused`, a sentence, and no numbers.
 
-    `differences[modules band]` (prompts,) is the number answered less the right one. `keeps`: the same with everything but one
+    `differences[modules band]` (prompts,) is the number answered less the right one; `keep T` with period T alone kept. `keeps`: the same with everything but one
     frequency removed from the logits' sight. `periods`: all harmonics of a whole period removed from attention and MLPs, for periods that
     decimal writing has a use for and for others, each with its rank, accuracy and controls of the same rank.
     """
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
     prompts: int
     numbers: int
     width: int
@@ -280,8 +280,9 @@ def band_ablations(
     for i, (row, _, _) in enumerate(planned):
         own = [(label, outcome) for (index, label), outcome in zip(labels, found, strict=True) if index == i]
         main = next(outcome for label, outcome in own if label == "removal")
-        if row["modules"] in MODULES:
-            differences[f"{row['modules']} {row['band']}"] = main.answers - answers
+        if row["modules"] != "period":
+            name = f"keep {row['period']:g}" if row["modules"] == "keep" else f"{row['modules']} {row['band']}"
+            differences[name] = main.answers - answers
         controls = {kind: {"accuracy": [o.accuracy for label, o in own if label == kind],
                            "loss": [o.loss for label, o in own if label == kind]} for kind in kinds_of_control}  # fmt: skip
         controls = {kind: values for kind, values in controls.items() if values["accuracy"]}

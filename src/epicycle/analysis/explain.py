@@ -38,6 +38,10 @@ class ExplainConfig:
     """Ask with the larger operand first; training had the smaller first."""
     limit: int | None = None
     """The first so many; all if None."""
+    part: int = 0
+    """Of so many `parts`, every one with questions of its own: replications for one model."""
+    parts: int = 1
+    """How many."""
     numbers: int | None = None
     """Numbers 0..numbers-1 of the table; what answers and tokenizer allow if None."""
     table: Literal["embedding", "residual"] = "embedding"
@@ -57,6 +61,10 @@ class ExplainConfig:
                               "Choose one of each.")  # fmt: skip
         if self.limit is not None and self.limit < 10:
             raise ConfigError(f"got a limit of {self.limit} prompts; expected at least 10. Try 500.")
+        if not 0 <= self.part < self.parts:
+            raise ConfigError(
+                f"got part {self.part} of {self.parts}; expected a part from 0 to {self.parts - 1}. Choose one."
+            )
         if self.numbers is not None and self.numbers < 20:
             raise ConfigError(f"got a table of {self.numbers} numbers; expected at least 20. Try 200.")
         if self.draws < 99:
@@ -225,7 +233,7 @@ class _Asked(NamedTuple):
 def _asked(lm: LanguageModel, task: PromptTask, config: ExplainConfig, count: int) -> _Asked:
     ids = lm.space.rows(count - 1)
     questions, prompts = task.rows(config.split), task.prompts(config.split, swapped=config.swapped)
-    inside = np.flatnonzero(questions.answer < count)[: config.limit]
+    inside = np.flatnonzero(questions.answer < count)[config.part :: config.parts][: config.limit]
     if len(inside) < 10:
         raise ConfigError(f"got {len(inside)} {config.split} questions whose answers are below {count}; expected at least 10. "
                           "Ask over a larger range.")  # fmt: skip

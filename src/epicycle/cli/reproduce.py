@@ -10,6 +10,15 @@ HELP = (
 )
 
 
+_ROLES = {
+    "base": "the same model before tuning",
+    "scratch": "one trained on sums from scratch",
+    "prompted": "an untuned model, asked after four solved sums",
+    "second format": "one tuned on `a,b+`",
+    "products": "one tuned on products",
+}
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     from epicycle.cli.sweep import add_engine_options
@@ -28,6 +37,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arms", default="", metavar="A,B", help="zhou2024: arms to train instead of the preset's")
     parser.add_argument("--max-steps", type=int, help="furuta2024: bound of every run instead of the preset's")
     add_engine_options(parser)
+    own = parser.add_argument_group(
+        "zhou2024 on models that you have",
+        "Nothing is trained; claims are graded on three parts of the questions of each.",
+    )
+    own.add_argument(
+        "--model", metavar="MODEL", help="a model tuned on sums: a run, a Hugging Face directory or a hub name"
+    )
+    for role, what in _ROLES.items():
+        own.add_argument(f"--{role.replace(' ', '-')}", metavar="MODEL", help=what)
+    own.add_argument("--limit", type=int, metavar="N", help="ask each model the first N questions only")
+    own.add_argument(
+        "--largest-operand",
+        type=int,
+        metavar="N",
+        help="operands are 0..N; as far as single tokens go, at most 260, if not given",
+    )
+    own.add_argument(
+        "--variants", action="store_true", help="the controls C2 to C5 and C11 too: every removal in ten more ways"
+    )
+    own.add_argument("--helix", action="store_true", help="the claims K1 and K2 too: helices and who builds the answer")
+    own.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="precision of the models"
+    )
+    parser.add_argument(
+        "--figures",
+        action="store_true",
+        help="zhou2024: draw the 44 published figures as SVG and PNG, with a gallery page",
+    )
     parser.add_argument(
         "--plan", action="store_true", help="furuta2024: only say what would be run and what it costs at most"
     )
@@ -41,6 +78,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.seeds is not None and options.seeds < 1:
         raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
     only = _split(options.only)
+    own = {role: value for role in _ROLES if (value := getattr(options, role.replace(" ", "_")))}
+    needs_model = [
+        *own,
+        *(name for name in ("limit", "largest_operand", "variants", "helix") if getattr(options, name)),
+    ]
+    if (options.model or options.figures) and options.paper == "furuta2024":
+        raise ConfigError("got --model or --figures for furuta2024; expected zhou2024. Leave it out.")
+    if needs_model and not options.model:
+        raise ConfigError(
+            f"got --{needs_model[0].replace('_', '-').replace(' ', '-')} without --model; expected a model tuned on sums. Add --model."
+        )
     if options.paper == "furuta2024":
         if options.arms:
             raise ConfigError("got --arms for furuta2024; expected zhou2024, which has arms. Leave it out.")
@@ -52,6 +100,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from epicycle.studies.zhou2024_claims import CLAIMS
 
     _check(only, [claim.id for claim in CLAIMS])
+    if options.model:
+        if options.arms or options.seeds is not None:
+            raise ConfigError(
+                "got --arms or --seeds with --model; expected none, since nothing is trained. Leave them out."
+            )
+        return _given_models(options, {"tuned": options.model} | own, only)
     return reproduce_and_report(
         options.preset,
         options,
@@ -137,6 +191,67 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     return _as_json(entries, path)
 
 
+def _given_models(options: argparse.Namespace, models: dict[str, str], only: list[str]) -> dict[str, Any]:
+    import shlex
+    import sys
+
+    from epicycle.cli.explain import trained_prompts
+    from epicycle.cli.finetune import prompt_config
+    from epicycle.cli.main import say
+    from epicycle.cli.pretrain import given_of
+    from epicycle.cli.progress import StageProgress
+    from epicycle.report.explain import write_explanation
+    from epicycle.report.zhou2024_model import write_model_study
+    from epicycle.studies.zhou2024_claims import ledger
+    from epicycle.studies.zhou2024_model import reproduce_model
+    from epicycle.training.engine import chosen_device
+
+    def prompts_for(role: str, lm: Any) -> Any:
+        asked = {
+            "products": {"operation": "multiply"},
+            "second format": {"form": "polish"},
+            "prompted": {"shots": 4},
+        }.get(role, {})
+        names = ("operation", "form", "cap", "boundary", "split_seed", "shots")
+        given = argparse.Namespace(**(dict.fromkeys(names) | {"largest_operand": options.largest_operand} | asked))
+        return prompt_config(given, lm.space, trained_prompts(models[role]))
+
+    progress = StageProgress()
+    study = reproduce_model(models, prompts_for, options.out, limit=options.limit, variants=options.variants, helix=options.helix, device=chosen_device(options.device),
+                            threads=options.threads, dtype=options.dtype, progress=progress, given=given_of(options))  # fmt: skip
+    progress.close()
+    for found in {
+        id(each): each for each in [*study.embeddings.values(), *study.explanations.values(), *study.variants.values()]
+    }.values():
+        write_explanation(found)
+    entries = ledger(study)
+    path = write_model_study(study, entries, " ".join(["epicycle", *map(shlex.quote, sys.argv[1:])]))
+    shown = [e for e in entries if not only or e.claim.id in only or e.claim.id.rstrip("abcd") in only]
+    _tell(shown)
+    values = _as_json(shown, path)
+    if options.figures:
+        values["gallery"] = _gallery(study, entries)
+    say(f"report: {path}")
+    return values
+
+
+def _gallery(study: Any, entries: Any) -> str:
+    """Draw the published figures beside a study's report."""
+    from epicycle.cli.main import say
+    from epicycle.cli.progress import StageProgress
+    from epicycle.report.zhou2024_figures import gallery_page
+
+    progress = StageProgress()
+    page = gallery_page(
+        study, entries, study.run.path / "figures", lambda done, total: progress("figures", done, total)
+    )
+    progress.close()
+    path = page.save(study.run.path / "figures.html")
+    say(page.finding[0])
+    say(f"gallery: {path}")
+    return str(path)
+
+
 def reproduce_and_report(
     preset: str,
     options: argparse.Namespace,
@@ -162,7 +277,7 @@ def reproduce_and_report(
     study = reproduce(preset, options.out, workers=options.threads, device=chosen_device(options.device), arms=arms, seeds=range(seed, seed + count),
                       progress=progress, given=given)  # fmt: skip
     progress.close()
-    for found in [*study.embeddings.values(), *study.explanations.values()]:
+    for found in [*study.embeddings.values(), *study.explanations.values(), *study.variants.values()]:
         write_explanation(found)
     entries = ledger(study)
     page = study_page(study, entries)
@@ -172,5 +287,8 @@ def reproduce_and_report(
     shown = [e for e in entries if not only or e.claim.id in only or e.claim.id.rstrip("abcd") in only]
     if only:
         _tell(shown)
+    values = _as_json(shown, path)
+    if getattr(options, "figures", False):
+        values["gallery"] = _gallery(study, entries)
     say(f"report: {path}")
-    return _as_json(shown, path)
+    return values

@@ -22,26 +22,29 @@ def _period_ticks(ax: Any, frequency: np.ndarray, period: np.ndarray) -> None:
     ax.set_xlabel("period (numbers)")
 
 
-def _layer_ticks(ax: Any, layers: int) -> None:
-    """Whole layers only, counted from 1."""
+def _layer_ticks(ax: Any, layers: int, skipped: int = 0) -> None:
+    """Whole layers only, counted from 1; `skipped` layers are below those shown."""
     step = -(-layers // 12)
-    ax.set_yticks(range(step if step > 1 else 1, layers + 1, step))
+    places = range(step if step > 1 else 1, layers + 1, step)
+    ax.set_yticks(places, [str(i + skipped) for i in places])
 
 
 def module_heat_map(table: np.ndarray, frequency: np.ndarray, period: np.ndarray, ax: Any = None, title: str = "",
-                    top: float | None = None) -> Any:  # fmt: skip
-    """Fourier magnitude of module logits, (layers, k): one row a layer, the last layer on top."""
+                    top: float | None = None, skipped: int = 0) -> Any:  # fmt: skip
+    """Fourier magnitude of module logits, (layers, k): one row a layer, the last layer on top; `skipped` layers come before the first row."""
     ax = style.axes(ax, 4.6, 2.6)
     image = ax.imshow(table, aspect="auto", origin="lower", cmap=style.SEQUENTIAL, vmin=0, vmax=top or float(table.max()) or 1.0,
                       interpolation="nearest", extent=(frequency[0] - 0.5, frequency[-1] + 0.5, 0.5, len(table) + 0.5))  # fmt: skip
     _period_ticks(ax, frequency, period)
-    _layer_ticks(ax, len(table))
+    _layer_ticks(ax, len(table), skipped)
     ax.set(ylabel="layer", title=title)
     ax.figure.colorbar(image, ax=ax, shrink=0.85, label="mean magnitude")
     return ax
 
 
-def logit_heat_map(table: np.ndarray, first: int, answer: int, ax: Any = None, title: str = "") -> Any:
+def logit_heat_map(
+    table: np.ndarray, first: int, answer: int, ax: Any = None, title: str = "", skipped: int = 0
+) -> Any:
     """Module logits of one prompt, (layers, numbers first..), centred in each layer; the answer is outlined."""
     ax = style.axes(ax, 4.6, 2.6)
     centred = table - table.mean(1, keepdims=True)
@@ -50,7 +53,7 @@ def logit_heat_map(table: np.ndarray, first: int, answer: int, ax: Any = None, t
                       extent=(first - 0.5, first + table.shape[1] - 0.5, 0.5, len(table) + 0.5))  # fmt: skip
     ax.axvline(answer - 0.5, color=style.KEY, linewidth=0.8)
     ax.axvline(answer + 0.5, color=style.KEY, linewidth=0.8)
-    _layer_ticks(ax, len(table))
+    _layer_ticks(ax, len(table), skipped)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="number", ylabel="layer", title=title)
     ax.figure.colorbar(image, ax=ax, shrink=0.85, label="logit less its mean")
@@ -213,4 +216,63 @@ def number_map(places: np.ndarray, color: np.ndarray, ax: Any = None, title: str
         ax.figure.colorbar(points, ax=ax, shrink=0.7, label=label)
     for spine in ax.spines.values():
         spine.set_visible(False)
+    return ax
+
+
+def magnitudes(
+    frequency: np.ndarray, period: np.ndarray, size: np.ndarray, marked: Sequence[int], ax: Any = None, title: str = ""
+) -> Any:
+    """Fourier magnitudes of one vector of logits, some periods named."""
+    ax = style.axes(ax, 6.0, 2.6)
+    ax.bar(frequency, size, width=0.8, color=style.COSINE)
+    for i in marked:
+        ax.text(
+            frequency[i],
+            size[i],
+            f"{period[i]:.3g}",
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            color=style.KEY,
+            rotation=90,
+        )
+    _period_ticks(ax, frequency, period)
+    ax.set(ylabel="magnitude", title=title, ylim=(0, float(size.max()) * 1.25 or 1.0))
+    return ax
+
+
+def logit_curve(values: np.ndarray, answer: int, ax: Any = None, title: str = "") -> Any:
+    """Logits over all numbers, the answer marked."""
+    ax = style.axes(ax, 6.0, 2.4)
+    ax.plot(np.arange(len(values)), values, color=style.COSINE, linewidth=0.9)
+    ax.axvline(answer, color=style.KEY, linewidth=0.9, linestyle="--", label=f"answer {answer}")
+    ax.set(xlabel="number", ylabel="logit", title=title, xlim=(0, len(values) - 1))
+    ax.legend(loc="best")
+    return ax
+
+
+def beside_controls(value: float, controls: Sequence[float], ax: Any = None, title: str = "", label: str = "") -> Any:
+    """A share beside its random controls."""
+    ax = style.axes(ax, 4.0, 2.4)
+    ax.bar([0], [value], width=0.5, color=style.COSINE)
+    ax.scatter([1] * len(controls), controls, color=style.KEY, s=16, zorder=3)
+    ax.set(
+        xticks=[0, 1],
+        xticklabels=["kept", "random, same rank"],
+        xlim=(-0.6, 1.6),
+        ylim=(0, 1.03),
+        ylabel=f"share {label}",
+        title=title,
+    )
+    return ax
+
+
+def nothing(ax: Any, why: str) -> Any:
+    """An empty frame that says why there is nothing to draw."""
+    import textwrap
+
+    ax.text(
+        0.5, 0.5, "\n".join(textwrap.wrap(why, 60)), ha="center", va="center", transform=ax.transAxes, color=style.TRAIN
+    )
+    ax.set_axis_off()
     return ax

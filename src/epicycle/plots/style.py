@@ -56,6 +56,19 @@ def figure(width: float, height: float, rows: int = 1, columns: int = 1, **optio
         yield fig, fig.subplots(rows, columns, **options)
 
 
+@contextlib.contextmanager
+def blank(width: float, height: float) -> Iterator[Any]:
+    """A figure of the given size in inches without axes, in the house style."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        fig = Figure(figsize=(width, height))
+        FigureCanvasAgg(fig)
+        yield fig
+
+
 def axes(ax: Any = None, width: float = 6.3, height: float = 2.4) -> Any:
     """The axes given, or those of a new figure in the house style."""
     if ax is not None:

@@ -78,20 +78,29 @@ class Entry(NamedTuple):
         }
 
 
-def grade(claim: Claim, study: Any) -> Entry:
-    """Verdict of one claim: confirmed if the rule holds in every seed of at least three, refuted if in none, else undetermined."""
+def grade(claim: Claim, study: Any, *, least: int = MIN_SEEDS, unit: str = "seeds") -> Entry:
+    """Verdict of one claim: confirmed if the rule holds in every seed of at least three, refuted if in none, else undetermined.
+
+    Args:
+        claim: What is graded.
+        study: What its measure reads.
+        least: Readings that a verdict needs.
+        unit: What a reading is of, if not a seed.
+    """
     if claim.measure is None:
         return Entry(claim, "not run", (), claim.needs)
     readings = tuple(claim.measure(study))
+    if not readings:
+        return Entry(claim, "not run", (), claim.needs)
     told = [r for r in readings if r.holds is not None]
-    if len(told) < MIN_SEEDS:
+    if len(told) < least:
         notes = "; ".join(dict.fromkeys(r.note for r in readings if r.note))
         return Entry(
-            claim, "undetermined", readings, f"{len(told)} of {MIN_SEEDS} seeds could be read. {notes or claim.needs}"
+            claim, "undetermined", readings, f"{len(told)} of {least} {unit} could be read. {notes or claim.needs}"
         )
     holds = sum(bool(r.holds) for r in told)
     if holds == len(told):
-        return Entry(claim, "confirmed", readings, f"the rule holds in {holds} of {len(told)} seeds")
+        return Entry(claim, "confirmed", readings, f"the rule holds in {holds} of {len(told)} {unit}")
     if holds == 0:
-        return Entry(claim, "refuted", readings, f"the rule holds in none of {len(told)} seeds")
-    return Entry(claim, "undetermined", readings, f"the rule holds in {holds} of {len(told)} seeds")
+        return Entry(claim, "refuted", readings, f"the rule holds in none of {len(told)} {unit}")
+    return Entry(claim, "undetermined", readings, f"the rule holds in {holds} of {len(told)} {unit}")

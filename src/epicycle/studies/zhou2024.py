@@ -123,7 +123,10 @@ class Study(NamedTuple):
     """What a preset made. `spectra` holds the embedding of every pre-trained model; `explanations` every arm by (arm, seed)."""
 
     run: Run
-    preset: Preset
+    preset: Any
+    """A `Preset`; None for a study of models that were given (`zhou2024_model`)."""
+    seeds: tuple[int, ...]
+    """Seeds; for given models, parts of the questions."""
     pretrained: dict[int, Run]
     finetuned: dict[tuple[str, int], Run]
     embeddings: dict[int, Any]
@@ -302,7 +305,7 @@ def read_study(run: Run) -> Study:
     at = lambda job: open_run(run.path.parent / record["made"][job])  # noqa: E731
     seeds, pairs = chosen.seeds, [(arm, seed) for arm in chosen.arms for seed in chosen.seeds]
     return Study(
-        run, chosen, {seed: at(f"pretrain {seed}") for seed in seeds}, {(arm, seed): at(f"{arm} {seed}") for arm, seed in pairs},
+        run, chosen, seeds, {seed: at(f"pretrain {seed}") for seed in seeds}, {(arm, seed): at(f"{arm} {seed}") for arm, seed in pairs},
         {seed: open_explanation(at(f"explain pretrain {seed}")) for seed in seeds},
         {(arm, seed): open_explanation(at(f"explain {arm} {seed}")) for arm, seed in pairs},
         {(name, seed): open_explanation(at(f"explain {name}, seed {seed}")) for name in variant_names(chosen) for seed in seeds},
