@@ -18,6 +18,7 @@ COMMANDS = {
     "pretrain": "train a small language model on number text, or on a folder of files",
     "finetune": "train it on sums in words: tuned, from scratch, or with a frozen embedding",
     "explain": "how a causal language model adds: spectra, lens, removal of bands, errors",
+    "answers": "what kind of wrong: errors of answers in a CSV file, of any model",
     "reproduce": "a paper's experiment, offline, with a ledger of its claims",
     "spectrum": "spectrum of any matrix whose rows are numbers, with nulls",
     "sweep": "many runs on processes, a GPU or a cluster",
