@@ -308,7 +308,7 @@ def test_helix_of_a_model_on_its_page(model, tmp_path, capsys):
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert found["helix"]["left_out"] == [100.0] and found["helix"]["periods"] == [2.0, 5.0, 10.0]
-    assert found["helix"]["effect"]["full"][0] == pytest.approx(1.0, abs=1e-3)
+    assert found["helix"]["effect"]["full"] == [None, None]  # an untuned model: its answers cannot be told apart
     assert set(found["builders"]["total"]) == {"attention", "mlp", "heads"} and found["builders"]["finding"]
     assert "Operands as a helix" in Path(found["report"]).read_text()
     assert main([*command, "--helix", "--json"]) == 0  # read back

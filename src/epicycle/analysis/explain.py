@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from epicycle.analysis.ablation import AblationConfig, BandAblations, band_ablations
+from epicycle.analysis.digits import DigitProbes, DigitTurn, digit_probes, digit_turn, stream_tables
 from epicycle.analysis.embedding import NumberMap, ResidualSpectra, embedding_spectrum, number_map, residual_spectra
 from epicycle.analysis.geometry import NumberGeometry, number_geometry
 from epicycle.analysis.helix import AnswerBuilders, NumberHelix, answer_builders, number_helix
@@ -86,13 +87,15 @@ class Explanation(NamedTuple):
     phases: WavePhases | None = None
     ablations: BandAblations | None = None
     residual: ResidualSpectra | None = None
+    digits: DigitProbes | None = None
+    turn: DigitTurn | None = None
     helix: NumberHelix | None = None
     builders: AnswerBuilders | None = None
 
 
 _PARTS: dict[str, Any] = {
     "spectrum": MatrixSpectrum, "geometry": NumberGeometry, "map": NumberMap, "lens": LayerLens, "modules": ModuleSpectra, "residues": ModuleResidues, "phases": WavePhases, "ablations": BandAblations,
-    "residual": ResidualSpectra, "helix": NumberHelix, "builders": AnswerBuilders,
+    "residual": ResidualSpectra, "digits": DigitProbes, "turn": DigitTurn, "helix": NumberHelix, "builders": AnswerBuilders,
 }  # fmt: skip
 
 
@@ -274,6 +277,8 @@ def _compute(run: Run, lm: LanguageModel, config: ExplainConfig, name: str | Pat
         numbers = config.numbers or 200
         progress("stream of numbers, layer by layer", 0, 1)
         once("residual", lambda: residual_spectra(lm, numbers, draws=config.draws))
+        progress("digits, layer by layer", 0, 1)
+        once("digits", lambda: digit_probes(*stream_tables(lm, numbers)))
         return parts
     tokens, answers, ids = asked.tokens, asked.answers, asked.ids
     counts, source = number_counts(name, lm, len(ids))
@@ -283,6 +288,7 @@ def _compute(run: Run, lm: LanguageModel, config: ExplainConfig, name: str | Pat
     once("spectrum", lambda: embedding_spectrum(table, counts, config.draws))
     once("geometry", lambda: number_geometry(table, counts))
     once("map", lambda: number_map(table))
+    once("digits", lambda: digit_probes([table], ["embedding"]))
     one_pass = ("lens", "modules", "residues", "phases")
     if not all(_PARTS[part].is_current(results / part) for part in one_pass):
         read = readings(lm, tokens, answers, ids, example_prompt=asked.prompts[0],
@@ -296,6 +302,8 @@ def _compute(run: Run, lm: LanguageModel, config: ExplainConfig, name: str | Pat
         which: dict[str, Any] = {"periods": config.helix or None, "pairs": HELIX_PAIRS}
         once("helix", lambda: number_helix(lm, config.prompts, ids, layers=patched_layers(lm.num_layers), **which,
                                            progress=lambda done, total: progress("helix, layer by layer", done, total)))  # fmt: skip
+        if config.prompts.operation == "add":
+            once("turn", lambda: digit_turn(lm, config.prompts, ids))
         once(
             "builders",
             lambda: answer_builders(
@@ -333,12 +341,13 @@ def open_explanation(run: Run) -> Explanation:
         for part, kind in _PARTS.items()
         if kind.is_current(run.path / "results" / part)
     }
-    asked = () if config.helix is None else ("helix", "builders")
     needed = (
-        ["residual"]
+        ["residual", "digits"]
         if config.table == "residual"
-        else [part for part in _PARTS if part not in ("residual", "helix", "builders") or part in asked]
+        else [part for part in _PARTS if part not in ("residual", "helix", "builders", "turn")]
     )
+    if config.helix is not None:
+        needed += ["helix", "builders", *(["turn"] if config.prompts.operation == "add" else [])]
     if record["status"] != "finished" or (gone := [part for part in needed if part not in parts]):
         gone = [part for part in needed if part not in parts]
         raise RunError(f"got explanation {run.id}, of which {', '.join(gone) or 'the record'} is missing or damaged; expected all of it. Run the same "
@@ -347,7 +356,13 @@ def open_explanation(run: Run) -> Explanation:
 
 
 def _fields(result: Any) -> dict[str, Any]:
-    return {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    """The fields of a result as plain values."""
+    plain = lambda value: value.tolist() if isinstance(value, np.ndarray) else value  # noqa: E731
+    found = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    return {
+        name: {key: plain(part) for key, part in value.items()} if isinstance(value, dict) else plain(value)
+        for name, value in found.items()
+    }
 
 
 def as_json(found: Explanation, report: str) -> dict[str, Any]:
@@ -386,5 +401,7 @@ def as_json(found: Explanation, report: str) -> dict[str, Any]:
             "share": found.residual.share, "p_family": found.residual.p_family, "level_95": found.residual.level},
         "helix": None if found.helix is None else _fields(found.helix),
         "builders": None if found.builders is None else _fields(found.builders) | {"finding": found.builders.sentence()},
+        "digits": None if found.digits is None else _fields(found.digits),
+        "turn": None if found.turn is None else _fields(found.turn),
         "report": report,
     }  # fmt: skip

@@ -131,6 +131,23 @@ def circular_answers(
     return answers
 
 
+def circle_answers(
+    table: Table, labels: Sequence[Int[np.ndarray, " n"]], classes: Sequence[int], seed: int = 0
+) -> list[Int[np.ndarray, " n"]]:
+    """`circular_answers` for many labels at once, over random parts that they share."""
+    flat = np.asarray(table, np.float64).reshape(len(table), -1)
+    angles = [2 * np.pi * label / c for label, c in zip(labels, classes, strict=True)]
+    targets = np.stack([np.stack([np.cos(angle), np.sin(angle)], 1) for angle in angles], 1)  # (n, labels, 2)
+    answers = [np.full(len(flat), -1) for _ in labels]
+    parts = np.array_split(np.random.default_rng(seed).permutation(len(flat)), FOLDS)
+    for i, test in enumerate(parts):
+        train = np.concatenate([part for j, part in enumerate(parts) if j != i])
+        found = _predict(_fold(flat, train, test), targets)
+        for j, c in enumerate(classes):
+            answers[j][test] = np.round(np.arctan2(found[:, j, 1], found[:, j, 0]) * c / (2 * np.pi)).astype(int) % c
+    return answers
+
+
 class Probe(NamedTuple):
     """A residue read from the rows of numbers, held-out numbers only.
 

@@ -14,6 +14,7 @@ from epicycle.analysis.explain import Explanation, as_json
 from epicycle.fourier.bands import HIGH_PERIOD
 from epicycle.report.explain_sections import (
     ablations_section,
+    digits_section,
     embedding_section,
     geometry_section,
     helix_section,
@@ -195,7 +196,7 @@ def _provenance(found: Explanation) -> Section:
 
 SECTIONS: dict[str, Callable[[Explanation], Section | None]] = {
     "embedding": embedding_section,
-    "geometry": geometry_section, "lens": lens_section, "modules": modules_section, "residues": residues_section, "waves": waves_section, "ablations": ablations_section, "helix": helix_section, "residual": residual_section,
+    "geometry": geometry_section, "digits": digits_section, "lens": lens_section, "modules": modules_section, "residues": residues_section, "waves": waves_section, "ablations": ablations_section, "helix": helix_section, "residual": residual_section,
     "provenance": _provenance,
 }  # fmt: skip
 """Name -> what draws it; None where the explanation has no such part."""

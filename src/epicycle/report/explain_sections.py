@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import escape
 
 from epicycle.analysis.ablation import nearest_controls
+from epicycle.analysis.digits import as_rows
 from epicycle.analysis.embedding import PERIODS
 from epicycle.analysis.explain import Explanation
 from epicycle.analysis.matrix import MatrixSpectrum
@@ -331,3 +332,22 @@ def helix_section(found: Explanation) -> Section | None:
             f"Longer than the range of {h.numbers} numbers and left out: period {', '.join(f'{t:g}' for t in h.left_out)}."
         )
     return Section("helix", "Operands as a helix, and who adds", b.sentence(), body, tuple(notes))
+
+
+def digits_section(found: Explanation) -> Section | None:
+    """Digits as circles, in several bases, and what turning one does."""
+    d, turn = found.digits, found.turn
+    if d is None:
+        return None
+    body = table(
+        ["base", "place", *d.tables, "numbers shuffled, largest"],
+        as_rows(d),
+        "Kappa of a circular probe on held-out numbers; place 0 is the last digit.",
+    )
+    if turn is not None:
+        names = ("circle", "digit", "random", "swapped", "circle_kept", "digit_kept", "random_kept")
+        rows = [[i + 1, *(f"{getattr(turn, name)[i]:.0%}" for name in names)] for i in range(len(turn.circle))]
+        body += table(["before layer", "circle turned", "digit's mean moved", "random step", "whole vector", "answer stays: circle", "mean", "random"], rows,
+                      f"Share of {turn.questions} questions whose answer's last digit moves by five when the first operand's last digit is moved by five in the stream.")  # fmt: skip
+    return Section("digits", "Digits as circles", "In which base, and at which place, the digits of a number can be read from held-out rows.", body,
+                   ("Numbers are written in base ten, so its digits can be read from the writing alone; bases without a factor of ten are the control.",))  # fmt: skip

@@ -5,9 +5,10 @@ for GPT-2-XL stand beside ours, never in one column: the models differ in size, 
 """
 
 import re
+from collections.abc import Sequence
 from functools import partial
 
-from epicycle.studies.ledger import Claim, Entry, grade
+from epicycle.studies.ledger import Claim, Entry, Reading, grade
 from epicycle.studies.zhou2024 import Study
 from epicycle.studies.zhou2024_controls import (
     beyond_random_subspaces,
@@ -141,13 +142,41 @@ _UNSORTED: tuple[Claim, ...] = (
 )  # fmt: skip
 
 
+FROZEN = ("P2", "P3", "P4", "P5", "P6", "P7", "P8a", "P8b", "P9a", "P9b", "C1a", "C1b", "C6", "C7", "C10", "K1", "K2")
+"""Claims on the mechanism, which are graded once more on the arm that keeps the pre-trained embedding: tuning everything, as our recipe
+does it, may put another code in its place."""
+
+
+def _on_frozen(claim: Claim) -> Claim:
+    """The same claim on the arm with the frozen pre-trained embedding."""
+
+    def measure(study: Study) -> Sequence[Reading]:
+        kept = {
+            ("pretrained", seed): found
+            for (arm, seed), found in study.explanations.items()
+            if arm == "frozen-embedding"
+        }
+        scratch = {key: found for key, found in study.explanations.items() if key[0] == "scratch"}
+        assert claim.measure is not None
+        return claim.measure(study._replace(explanations=kept | scratch, variants={})) if kept else []
+
+    return claim._replace(
+        id=f"{claim.id}-frozen",
+        statement=f"{claim.statement} With the pre-trained embedding frozen.",
+        needs="the arm frozen-embedding",
+        measure=measure,
+    )
+
+
 def _place(claim: Claim) -> tuple[int, int, str]:
     """P1 to P18, then the controls C1 to C11, then the critics."""
     letter, number = claim.id[0], re.sub(r"\D", "", claim.id)
     return "PCFK".index(letter), int(number), claim.id
 
 
-CLAIMS: tuple[Claim, ...] = tuple(sorted(_UNSORTED, key=_place))
+CLAIMS: tuple[Claim, ...] = tuple(
+    sorted([*_UNSORTED, *(_on_frozen(claim) for claim in _UNSORTED if claim.id in FROZEN)], key=_place)
+)
 
 
 def ledger(study: Study) -> list[Entry]:
