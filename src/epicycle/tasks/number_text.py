@@ -8,6 +8,7 @@ import bisect
 import dataclasses
 import itertools
 import random
+import re
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -27,6 +28,8 @@ class NumberTextConfig:
     """How often numbers occur: `prose` falls with size (Benford) and prefers round numbers, `uniform` is flat."""
     seed: int = 0
     """Seed of the stream."""
+    relabelled: int | None = None
+    """Seed of a fixed random exchange of the numbers' names, a control; None leaves them as they are."""
 
     def __post_init__(self):
         if not 20 <= self.largest <= 9999:
@@ -40,6 +43,8 @@ class NumberTextConfig:
                               "range or leave it out.")  # fmt: skip
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"got seed {self.seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
+        if self.relabelled is not None and not 0 <= self.relabelled < 2**63:
+            raise ConfigError(f"got relabelling seed {self.relabelled}; expected an integer from 0 to 2^63 - 1. Try 0.")
         if self.law not in ("prose", "uniform"):
             raise ConfigError(f"got law {self.law!r}; expected 'prose' or 'uniform'. Choose one of them.")
 
@@ -198,6 +203,8 @@ def kinds_of(config: NumberTextConfig) -> tuple[str, ...]:
 def statements(config: NumberTextConfig) -> Iterator[str]:
     """The stream: endless, and the same for the same configuration.
 
+    Relabelled, every number in figures is written as another one throughout; endings of ordinals and spelled-out words stay.
+
     Example:
         >>> import itertools
         >>> text = NumberTextConfig(kinds=("parity",))
@@ -206,5 +213,10 @@ def statements(config: NumberTextConfig) -> Iterator[str]:
     """
     kinds = kinds_of(config)
     draw = Draw(config)
+    names = None
+    if config.relabelled is not None:
+        names = list(range(config.largest + 1))
+        random.Random(f"relabelled {config.relabelled}").shuffle(names)
     while True:
-        yield KINDS[draw.word(*kinds)](draw)
+        text = KINDS[draw.word(*kinds)](draw)
+        yield text if names is None else re.sub(r"\d+", lambda match: str(names[int(match[0])]), text)

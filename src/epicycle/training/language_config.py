@@ -147,6 +147,8 @@ def to_dict(config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
     values["step"]["betas"] = list(config.step.betas)
     if isinstance(config, PretrainConfig):
         values["text"]["kinds"] = list(config.text.kinds)
+        if config.text.relabelled is None:  # as before there was such a setting, so that older runs keep their ids
+            del values["text"]["relabelled"]
     return {"kind": "pretrain" if isinstance(config, PretrainConfig) else "finetune"} | values
 
 
