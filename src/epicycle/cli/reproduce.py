@@ -5,7 +5,7 @@ from typing import Any
 
 HELP = (
     "Runs a paper's experiments offline, grades its claims and writes one report with the ledger. zhou2024: pre-trains small models on number text, "
-    "trains them on addition in several ways, explains each. furuta2024: groks modular polynomials from scratch, by transfer and in mixtures. Running it "
+    "trains them on addition in several ways, explains each; or grades models that you have. furuta2024: groks modular polynomials from scratch, by transfer and in mixtures. Running it "
     "again does only what is missing."
 )
 
@@ -23,7 +23,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     from epicycle.cli.sweep import add_engine_options
 
-    parser.add_argument("paper", choices=("zhou2024", "furuta2024"), help="the paper")
+    parser.add_argument(
+        "paper",
+        choices=("zhou2024", "furuta2024", "number-text"),
+        help="the paper; or which sentences of number text make which periods",
+    )
     parser.add_argument("--preset", choices=("quick", "laptop", "full"), default="quick", help="quick: 4 to 10 minutes on two cores; laptop: 20 minutes "
                         "(zhou2024) or a night (furuta2024, 100,000 steps); full: furuta2024's 300,000 steps")  # fmt: skip
     parser.add_argument(
@@ -83,8 +87,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         *own,
         *(name for name in ("limit", "largest_operand", "variants", "helix") if getattr(options, name)),
     ]
-    if (options.model or options.figures) and options.paper == "furuta2024":
-        raise ConfigError("got --model or --figures for furuta2024; expected zhou2024. Leave it out.")
+    if (options.model or options.figures) and options.paper != "zhou2024":
+        raise ConfigError(f"got --model or --figures for {options.paper}; expected zhou2024. Leave it out.")
     if needs_model and not options.model:
         raise ConfigError(
             f"got --{needs_model[0].replace('_', '-').replace(' ', '-')} without --model; expected a model tuned on sums. Add --model."
@@ -93,6 +97,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if options.arms:
             raise ConfigError("got --arms for furuta2024; expected zhou2024, which has arms. Leave it out.")
         return _furuta2024(options, given_of(options), only)
+    if options.paper == "number-text":
+        if only or options.arms or options.max_steps is not None or options.plan:
+            raise ConfigError(
+                "got --only, --arms, --max-steps or --plan for number-text; expected none of them. Leave it out."
+            )
+        return _number_text(options, given_of(options))
     if options.max_steps is not None or options.plan:
         raise ConfigError(
             "got --max-steps or --plan for zhou2024; expected furuta2024, whose runs have a bound. Leave it out."
@@ -189,6 +199,36 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     _tell(entries)
     say(f"report: {path}")
     return _as_json(entries, path)
+
+
+def _number_text(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
+    from epicycle.cli.main import say
+    from epicycle.cli.progress import JobsProgress
+    from epicycle.report.number_text import numbers_of, study_page, write_study
+    from epicycle.studies.number_text import reproduce
+    from epicycle.training.engine import chosen_device
+
+    seeds = (
+        None
+        if options.seeds is None and options.seed == 0
+        else range(options.seed, options.seed + (options.seeds or 3))
+    )
+    progress = JobsProgress()
+    study = reproduce(
+        options.preset,
+        options.out,
+        workers=options.threads,
+        device=chosen_device(options.device),
+        seeds=seeds,
+        progress=progress,
+        given=given,
+    )
+    progress.close()
+    path = write_study(study)
+    for sentence in study_page(study).finding:
+        say(sentence)
+    say(f"report: {path}")
+    return numbers_of(study) | {"report": str(path)}
 
 
 def _given_models(options: argparse.Namespace, models: dict[str, str], only: list[str]) -> dict[str, Any]:

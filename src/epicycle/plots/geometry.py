@@ -1,5 +1,6 @@
 """Spectrum beside geometry: power at a period, and whether residues can be read."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,4 +23,24 @@ def side_by_side(
     ax.set(xticks=x, xticklabels=[str(int(t)) for t in period], xlabel="period T", ylim=(-1.05, 1.05))
     ax.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+def condition_map(kappa: np.ndarray, names: Sequence[str], periods: Sequence[int], ax: Any = None) -> Any:
+    """Kappa of n mod T, one row per condition, written into the cells."""
+    ax = style.axes(ax, 6.0, 4.0)
+    image = ax.imshow(kappa, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+    for i, row in enumerate(kappa):
+        for j, value in enumerate(row):
+            ax.text(
+                j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if value < 0.6 else "black"
+            )
+    ax.set(
+        xticks=range(len(periods)),
+        xticklabels=[str(t) for t in periods],
+        yticks=range(len(names)),
+        yticklabels=names,
+        xlabel="T",
+    )
+    ax.figure.colorbar(image, ax=ax, shrink=0.6, label="kappa of n mod T")
     return ax
