@@ -11,6 +11,7 @@ import torch
 
 from epicycle.analysis.checks import Check
 from epicycle.analysis.circuit import analyse
+from epicycle.analysis.selftest_geometry import GEOMETRY_ORACLES
 from epicycle.analysis.selftest_language import LANGUAGE_ORACLES
 from epicycle.analysis.selftest_sweep import SWEEP_ORACLES
 from epicycle.fourier import bands, bases, nulls, planes
@@ -429,7 +430,7 @@ ORACLES: dict[str, Callable[[], Iterator[Check]]] = {
         parseval, planted_frequencies, white_noise, characters, parity, logarithms, leaders, exact_adder, exact_multiplier,
         neurons, transformer, band_cuts, null_levels, loss_forms, step, milestone_times,
     )
-} | LANGUAGE_ORACLES | SWEEP_ORACLES  # fmt: skip
+} | LANGUAGE_ORACLES | SWEEP_ORACLES | GEOMETRY_ORACLES  # fmt: skip
 """Name -> generator of checks."""
 
 

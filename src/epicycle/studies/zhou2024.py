@@ -102,8 +102,7 @@ def preset(name: str) -> Preset:
     """A named experiment.
 
     `demo`: numbers 0..99, one layer, one seed, two arms. `quick`: the same with three seeds and five arms. `laptop`: numbers
-    0..199, two layers of width 256, three seeds, seven arms, two more tasks, prompting, and every
-    control.
+    0..199, two layers of width 256, three seeds, five arms. `full`: the same with seven arms, two more tasks, prompting, and every control.
 
     Raises:
         ConfigError: There is no preset of that name.
@@ -113,10 +112,13 @@ def preset(name: str) -> Preset:
         return _preset(name, 99, 49, small, 3000, 60, 2e-3, "float32", ("scratch", "frozen-embedding"), seeds=(0,))
     if name == "quick":
         return _preset(name, 99, 49, small, 4500, 50, 2e-3, "float32", ALL_ARMS[:5])
-    if name == "laptop":
+    if name in ("laptop", "full"):
+        is_full = name == "full"
         return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 5200, 36, 2e-3, "bfloat16",
-                       ALL_ARMS, extras=True)  # fmt: skip
-    raise ConfigError(f"got preset {name!r}; expected quick or laptop (demo is that of `epicycle demo`). Choose one.")
+                       ALL_ARMS if is_full else ALL_ARMS[:5], extras=is_full)  # fmt: skip
+    raise ConfigError(
+        f"got preset {name!r}; expected quick, laptop or full (demo is that of `epicycle demo`). Choose one."
+    )
 
 
 class Study(NamedTuple):
@@ -257,7 +259,7 @@ def reproduce(
     """Run a preset, or what is missing of it, and read everything back.
 
     Args:
-        name: quick or laptop.
+        name: quick, laptop or full.
         root: Directory of all runs.
         workers: Processes, one thread each.
         device: cpu or cuda; all processes share one GPU.

@@ -52,7 +52,7 @@ from epicycle.studies.zhou2024_measures import (
 )
 
 _XL = "GPT-2-XL, numbers 0..520"
-_MORE = "the preset laptop, or with --model the option or the model it is about"
+_MORE = "the preset full, or with --model the option or the model it is about"
 _LACKS = "control the paper lacks"
 _SIGN = "same sign of both contrasts, or both within 0.1"
 _UNSORTED: tuple[Claim, ...] = (
