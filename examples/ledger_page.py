@@ -1,4 +1,4 @@
-"""A page of a study's ledger and runs, from the report.json that `epicycle reproduce` wrote.
+"""A page of a study's ledger, from the report.json that `epicycle reproduce furuta2024` or `zhou2024` wrote.
 
 python examples/ledger_page.py runs/furuta2024-laptop-XXXXXXXX/report.json docs/results/furuta2024
 writes docs/results/furuta2024.json (the ledger with its runs) and docs/results/furuta2024.md (the page).
@@ -16,30 +16,37 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def introduction(found: dict, verdicts: str) -> list[str]:
+    """What was run, and how to read the table."""
+    rule = "A verdict needs three seeds: confirmed if the rule holds in all, refuted if in none. Published and measured values stand in columns of their own."
+    preset = found["preset"]
+    if isinstance(preset, dict):
+        return ["# Ledger of Furuta et al. 2024", "", f"Made by `{found['command']}` and `examples/ledger_page.py`. {len(found['runs'])} runs of at most {preset['max_steps']:,} steps, "
+                f"seeds {', '.join(map(str, preset['seeds']))}: {verdicts}.", "", f"{rule} That something never groks can only be told at 300,000 steps."]  # fmt: skip
+    config = found["config"]
+    shape = config["shape"]
+    return ["# Ledger of Zhou et al. 2024", "", f"Made by `epicycle reproduce zhou2024 --preset {preset}` and `examples/ledger_page.py`. GPT-2s of {shape['num_layers']} layers and width "
+            f"{shape['width']}, pre-trained on number text over 0..{config['largest']}, sums of two numbers up to {config['largest_operand']}, seeds "
+            f"{', '.join(map(str, config['seeds']))}, arms {', '.join(config['arms'])}: {verdicts}.", "", f"{rule} A verdict speaks of these small models, not of the paper's."]  # fmt: skip
+
+
 def page(found: dict) -> str:
     """Claims with their verdicts, then what was trained."""
     counts: dict[str, int] = {}
     for claim in found["claims"]:
         counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
-    preset = found["preset"]
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     lines = [
-        "# Ledger of Furuta et al. 2024",
-        "",
-        f"Made by `{found['command']}` and `examples/ledger_page.py`. {len(found['runs'])} runs of at most {preset['max_steps']:,} steps, seeds {', '.join(map(str, preset['seeds']))}: "
-        + ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) + ".",
-        "",
-        "A verdict needs three seeds: confirmed if the rule holds in all, refuted if in none. That something never groks can only be told at 300,000 steps. "
-        "Published and measured values stand in columns of their own.",
+        *introduction(found, verdicts),
         "",
         "| claim | statement | verdict | published | ours, mean (range) | what it is | control | rule |",
         "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for c in found["claims"]:
-        ours = (
-            ""
-            if c["measured"] is None
-            else f"{number(c['measured'])} ({number(c['interval'][0])} to {number(c['interval'][1])})"
-        )
+        told = [r for r in c["readings"] if r["value"] is not None]
+        ours = "; ".join(f"{r['what']}: {number(r['value'])}" for r in told)
+        if c["measured"] is not None:
+            ours = f"{number(c['measured'])} ({number(c['interval'][0])} to {number(c['interval'][1])})"
         cells = (
             c["id"],
             c["statement"],
@@ -53,20 +60,25 @@ def page(found: dict) -> str:
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     lines += ["", "## Seed by seed", ""]
     for c in found["claims"]:
-        notes = [f"seed {r['seed']}: {r['note']}" for r in c["readings"] if r["note"]]
+        notes = [
+            f"seed {r['seed']}: {number(r['value'])} against {number(r['control'])}. {r['note']}".strip()
+            for r in c["readings"]
+            if r["note"]
+        ]
         if notes:
             lines.append(f"- **{c['id']}** ({c['reason'].split('. ')[0]}): " + "; ".join(notes))
-    lines += [
-        "",
-        "## Runs",
-        "",
-        "| condition | seed | outcome | grokked at | steps | final test accuracy |",
-        "|---|---|---|---|---|---|",
-    ]
-    for run in found["runs"]:
-        first = run["steps"]["first"]
-        lines.append(f"| {run['label']} | {run['seed']} | {run['outcome']} | {'' if first is None else f'{first:,}'} | {run['steps']['trained']:,} | "
-                     f"{run['final']['test_accuracy']:.1%} |")  # fmt: skip
+    if "runs" in found:
+        lines += [
+            "",
+            "## Runs",
+            "",
+            "| condition | seed | outcome | grokked at | steps | final test accuracy |",
+            "|---|---|---|---|---|---|",
+        ]
+        for run in found["runs"]:
+            first = run["steps"]["first"]
+            lines.append(f"| {run['label']} | {run['seed']} | {run['outcome']} | {'' if first is None else f'{first:,}'} | {run['steps']['trained']:,} | "
+                         f"{run['final']['test_accuracy']:.1%} |")  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
