@@ -189,6 +189,8 @@ def separable(study: Study) -> list[Reading]:
 
 def helix_carries(study: Study) -> list[Reading]:
     """K1: best effect, over layers, of a held-out helix put in the operand's place; control: of the same with the numbers shuffled."""
+    if all(found.helix is None for _, found in of_arm(study, "pretrained")):
+        return []
     readings = []
     for seed, found in of_arm(study, "pretrained"):
         h = found.helix
@@ -205,6 +207,8 @@ def helix_carries(study: Study) -> list[Reading]:
 
 def mlps_build(study: Study) -> list[Reading]:
     """K2: largest share of an MLP output that the answer adds to the operands, in the first layer where any module has a tenth; control: of attention there."""
+    if all(found.builders is None for _, found in of_arm(study, "pretrained")):
+        return []
     readings = []
     for seed, found in of_arm(study, "pretrained"):
         b = found.builders
