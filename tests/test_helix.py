@@ -1,7 +1,5 @@
 """The helix against planted coefficients and the closed forms of chance."""
 
-import re
-
 import numpy as np
 import pytest
 
@@ -89,16 +87,9 @@ def test_bad_periods(periods):
         helix_design(np.arange(50), periods)
 
 
-class Sums(NumberTokenizer):
-    """Reads `3+5=` as the tokens 3 and 5."""
-
-    def encode(self, text, add_special_tokens=False):
-        return [int(word) for word in re.findall(r"\d+", text) if int(word) < self.numbers]
-
-
 @pytest.fixture(scope="module")
 def oracle():
-    return language_model(wave_writer(100), Sums(100), "oracle")
+    return language_model(wave_writer(100), NumberTokenizer(100), "oracle")
 
 
 CONFIG = PromptConfig(largest_operand=49, form="bare")

@@ -12,7 +12,7 @@ from epicycle.analysis.probes import circle_answers, cohens_kappa
 from epicycle.errors import DataError
 from epicycle.models.language import LanguageModel
 from epicycle.models.patching import final_with_stream, stream_at
-from epicycle.models.stream import batches, encode, full_pass, states
+from epicycle.models.stream import encode, full_pass
 from epicycle.results import Result
 from epicycle.tasks.prompts import PromptConfig, prompt_task
 
@@ -93,21 +93,6 @@ def digit_probes(tables: Sequence[np.ndarray], names: Sequence[str], seed: int =
         kappa=kappa,
         shuffled=shuffled,
     )
-
-
-def stream_tables(
-    lm: LanguageModel, numbers: int, carrier: str = "The number is {}"
-) -> tuple[list[np.ndarray], list[str]]:
-    """The stream at the last token of each number 0..numbers-1 in a carrier sentence: numbers of any length in tokens."""
-    tokens = encode(lm, [carrier.format(n) for n in range(numbers)])
-    stream = np.empty((lm.num_layers + 1, numbers, lm.width), np.float32)
-    with torch.inference_mode():
-        for batch in batches(lm, tokens):
-            stream[:, batch.rows] = states(lm, batch).stream.float().cpu().numpy()
-    return [table.astype(np.float64) for table in stream], [
-        "embedding",
-        *(f"after layer {i + 1}" for i in range(lm.num_layers)),
-    ]
 
 
 @final

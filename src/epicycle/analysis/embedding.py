@@ -127,19 +127,28 @@ class ResidualSpectra(Result):
     level: np.ndarray
 
 
-def residual_spectra(
-    lm: LanguageModel, numbers: int, *, carrier: str = "The number is {}", draws: int = 199
-) -> ResidualSpectra:
-    """Spectrum of the stream at the last token of each number 0..numbers-1 in a carrier sentence, per layer."""
+CARRIER = "The number is {}"
+
+
+def number_streams(lm: LanguageModel, numbers: int, carrier: str = CARRIER) -> np.ndarray:
+    """The stream at the last token of each number 0..numbers-1 in a carrier sentence, (layers + 1, numbers, d); entry 0 is the embedding.
+
+    Numbers may be of any length in tokens.
+    """
     tokens = encode(lm, [carrier.format(n) for n in range(numbers)])
     stream = np.empty((lm.num_layers + 1, numbers, lm.width), np.float32)
     with torch.inference_mode():
         for batch in batches(lm, tokens):
             stream[:, batch.rows] = states(lm, batch).stream.float().cpu().numpy()
+    return stream
+
+
+def residual_spectra(stream: np.ndarray, *, carrier: str = CARRIER, draws: int = 199) -> ResidualSpectra:
+    """Spectrum over numbers of every table of `number_streams`."""
     found: Sequence[MatrixSpectrum] = [embedding_spectrum(table, None, draws) for table in stream]
     first = found[0]
     return ResidualSpectra(
-        numbers=numbers, carrier=carrier, null=first.null, draws=draws, frequency=first.frequency, period=first.period,
+        numbers=stream.shape[1], carrier=carrier, null=first.null, draws=draws, frequency=first.frequency, period=first.period,
         share=np.stack([f.share for f in found]), p_family=np.stack([f.p_family[f.null] for f in found]),
         level=np.stack([f.level[f.null] for f in found]),
     )  # fmt: skip

@@ -9,8 +9,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from epicycle.analysis.ablation import AblationConfig, BandAblations, band_ablations
-from epicycle.analysis.digits import DigitProbes, DigitTurn, digit_probes, digit_turn, stream_tables
-from epicycle.analysis.embedding import NumberMap, ResidualSpectra, embedding_spectrum, number_map, residual_spectra
+from epicycle.analysis.digits import DigitProbes, DigitTurn, digit_probes, digit_turn
+from epicycle.analysis.embedding import (
+    NumberMap,
+    ResidualSpectra,
+    embedding_spectrum,
+    number_map,
+    number_streams,
+    residual_spectra,
+)
 from epicycle.analysis.geometry import NumberGeometry, number_geometry
 from epicycle.analysis.helix import AnswerBuilders, NumberHelix, answer_builders, number_helix
 from epicycle.analysis.matrix import MatrixSpectrum
@@ -276,9 +283,13 @@ def _compute(run: Run, lm: LanguageModel, config: ExplainConfig, name: str | Pat
     if asked is None:
         numbers = config.numbers or 200
         progress("stream of numbers, layer by layer", 0, 1)
-        once("residual", lambda: residual_spectra(lm, numbers, draws=config.draws))
-        progress("digits, layer by layer", 0, 1)
-        once("digits", lambda: digit_probes(*stream_tables(lm, numbers)))
+        if not all(_PARTS[part].is_current(results / part) for part in ("residual", "digits")):
+            stream = number_streams(lm, numbers)
+            names = ["embedding", *(f"after layer {i + 1}" for i in range(lm.num_layers))]
+            residual_spectra(stream, draws=config.draws).save(results / "residual")
+            progress("digits, layer by layer", 0, 1)
+            digit_probes(list(stream.astype(np.float64)), names).save(results / "digits")
+        parts |= {part: _PARTS[part].load(results / part) for part in ("residual", "digits")}
         return parts
     tokens, answers, ids = asked.tokens, asked.answers, asked.ids
     counts, source = number_counts(name, lm, len(ids))

@@ -188,7 +188,7 @@ def separable(study: Study) -> list[Reading]:
 
 
 def helix_carries(study: Study) -> list[Reading]:
-    """K1: best effect, over layers, of a held-out helix put in the operand's place; control: of the same with the numbers shuffled."""
+    """K1: best effect of a held-out helix put in the operand's place, over layers where the whole vector has one; control: of the same with the numbers shuffled."""
     if all(found.helix is None for _, found in of_arm(study, "pretrained")):
         return []
     readings = []
@@ -197,8 +197,12 @@ def helix_carries(study: Study) -> list[Reading]:
         if h is None or not np.isfinite(h.effect["full"]).any():
             readings.append(Reading(seed, None, None, None, "no helix was fitted, or the answers cannot be told apart"))
             continue
-        gain = h.effect["helix"] - h.effect["shuffled helix"]
-        layer = int(np.nanargmax(gain))
+        read = np.nan_to_num(h.effect["full"]) >= 0.5  # layers after which the operand is still looked at
+        if not read.any():
+            readings.append(Reading(seed, None, None, None, "the operand is read nowhere"))
+            continue
+        gain = np.where(read, h.effect["helix"] - h.effect["shuffled helix"], -np.inf)
+        layer = int(gain.argmax())
         value, control, full = (float(h.effect[kind][layer]) for kind in ("helix", "shuffled helix", "full"))
         readings.append(Reading(seed, value, control, value >= control + 0.5 * (full - control),
                                 f"before layer {layer + 1}; whole vector {full:.2f}, polynomial {h.effect['polynomial'][layer]:.2f}"))  # fmt: skip
