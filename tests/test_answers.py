@@ -14,7 +14,7 @@ ROWS = """a,b,answer
 15,93,98
 27,45,The sum is 72.
 27,45,62
-88,88,"1,76"
+88,88,176
 9,9,8
 40,30,71
 40,30,80
@@ -110,3 +110,17 @@ def test_other_operations_have_no_carries(tmp_path):
     (tmp_path / "f.csv").write_text("x,y,z\n3,4,12\n5,6,31\n")
     table = read_answers(tmp_path / "f.csv", a="x", b="y", given="z", operation="multiply")
     assert table.right.tolist() == [12, 30] and table.given.tolist() == [12, 31]
+
+
+@pytest.mark.parametrize(("text", "number"), [
+    ("5+3=8, 100 in all", 100), ("The numbers 93, 108", 108), ("In 2024, 108", 108), ("= 8 10", 10), ("Answer: 5-3", 3), ("108.0", 108), ("about 46.5", None),
+    ("12,345,678", 12345678), ("1 234", 1234), ("1,76", None), ("9" * 5000, None),
+])  # fmt: skip
+def test_numbers_are_not_glued_together(text, number):
+    assert number_in(text) == number
+
+
+def test_answers_beyond_the_integers_are_refused(tmp_path, capsys):
+    (tmp_path / "f.csv").write_text("a,b,answer\n999999999999,999999999999,1\n")
+    assert main(["answers", str(tmp_path / "f.csv"), "--operation", "multiply"]) == 2
+    assert "more than 18 digits" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from epicycle.analysis.ablation import AblationConfig, band_ablations, removing, run_edits
-from epicycle.analysis.modules import readings
+from epicycle.analysis.modules import _random_vectors, readings
 from epicycle.analysis.residues import ResidueSums
 from epicycle.fourier.projections import band_rows, period_rows, writers
 from epicycle.models.language import language_model
@@ -111,7 +111,8 @@ def test_share_explained_is_that_of_least_squares(oracle):
     logits = generator.standard_normal((2, 1, 3, 60)) + 2 * (n % 5 == 2) + 0.1 * n
     sums = ResidueSums(60, 1, torch.device("cpu"))
     sums.add(torch.as_tensor(logits, dtype=torch.float32))
-    found = sums.result()
+    found = sums.result({"isotropic": torch.randn(400, 60, generator=torch.Generator().manual_seed(0))})
+    assert abs(found.anyhow(5)) < 0.02
     smooth = np.vander(n / 60, 4)
     for m in (2, 5, 7):
         classes = np.concatenate([smooth, np.eye(m)[n % m][:, 1:]], 1)
@@ -140,3 +141,15 @@ def test_removing_a_period_breaks_what_it_carries(oracle):
     assert rows[2]["accuracy"] < 0.6 and rows[2]["rank"] == 1 and rows[2]["errors"]["off_by_one"] == 1.0
     assert rows[10]["accuracy"] < 0.6 and rows[5]["accuracy"] == 1.0  # no wave of period 5: nothing to take
     assert all(row["controls"] for row in rows.values())
+
+
+def test_a_periodic_unembedding_makes_any_vector_periodic(oracle):
+    """Rows of period 10: logits of random vectors are functions of n mod 10, whoever wrote them; white rows: of nothing."""
+    for rows, expected in ((np.stack([np.cos(2 * np.pi * np.arange(60) / 10), np.sin(2 * np.pi * np.arange(60) / 10)], 1), 1.0),
+                           (np.random.default_rng(0).standard_normal((60, 200)), 0.0)):  # fmt: skip
+        table = torch.as_tensor(rows, dtype=torch.float32)
+        anyhow = {kind: x @ table.T for kind, x in _random_vectors(table).items()}
+        sums = ResidueSums(60, 1, torch.device("cpu"))
+        sums.add(torch.randn(2, 1, 3, 60))
+        found = sums.result(anyhow)
+        assert found.anyhow(10) == pytest.approx(expected, abs=0.05)

@@ -24,6 +24,7 @@ from epicycle.analysis.matrix import MatrixSpectrum
 from epicycle.analysis.modules import LayerLens, ModuleSpectra, readings
 from epicycle.analysis.residues import ModuleResidues, WavePhases
 from epicycle.errors import ConfigError, DataError, RunError
+from epicycle.fourier.helix import helix_design
 from epicycle.models.language import LanguageModel, check_boundary, load_language_model, start_digest
 from epicycle.models.stream import fitting
 from epicycle.runs.directory import Run, create_run, open_run, run_id
@@ -75,6 +76,10 @@ class ExplainConfig:
             )
         if self.numbers is not None and self.numbers < 20:
             raise ConfigError(f"got a table of {self.numbers} numbers; expected at least 20. Try 200.")
+        if self.helix is not None and (self.table == "residual" or self.prompts.shots):
+            raise ConfigError(
+                "got a helix with --table residual or --shots; expected questions without solved examples, whose operands are tokens. Leave one out."
+            )
         if self.draws < 99:
             raise ConfigError(f"got {self.draws} draws; p <= 0.01 needs at least 99. Use 999.")
 
@@ -209,6 +214,10 @@ def explain(
             raise DataError(f"got {name}, whose tokenizer writes numbers digit by digit; expected single tokens for the numbers asked. "
                             "Add --table residual to read numbers at their last digit.")  # fmt: skip
         check_boundary(lm, config.prompts)
+        if config.helix:
+            helix_design(
+                np.arange(config.prompts.largest_operand + 1), config.helix
+            )  # refuses periods beyond the range
         if config.prompts.operation == "add" and config.numbers is None:
             lm.space.rows(task.config.largest_answer)
         count = _table_size(lm, task, config)

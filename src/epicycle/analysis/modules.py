@@ -53,14 +53,15 @@ class ModuleSpectra(Result):
     `attention` and `mlp` (layers, k) are means of sqrt(cos^2 + sin^2): of magnitudes, since phases turn with the answer.
     `attention_level`, `mlp_level` (layers,) are what only 5 % of number orders drawn at random exceed anywhere in the
     spectrum, over NULL_PROMPTS prompts drawn at random. `top_waves[i]`: share of prompts whose `TOP_WAVES[i]` largest waves of the final logits
-    sum to a curve that peaks at the right answer. `example_*`: module logits (layers, N) and final logits (N,) of one prompt.
+    sum to a curve that peaks at the right answer. `random_isotropic`, `random_rows` (k,): mean magnitudes of vectors drawn at random, of any direction
+    and as random combinations of the centred number rows: what the unembedding gives to any module. `example_*`: module logits (layers, N) and final logits (N,) of one prompt.
 
     Literal: no final norm between module and unembedding, as in the paper; so magnitudes of two layers can be compared, but
     not with the final logits, which the norm scales. A large magnitude does not show that the model depends on it; see the
     ablations.
     """
 
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     prompts: int
     numbers: int
     convention: str
@@ -73,9 +74,23 @@ class ModuleSpectra(Result):
     attention_level: np.ndarray
     mlp_level: np.ndarray
     top_waves: np.ndarray
+    random_isotropic: np.ndarray
+    random_rows: np.ndarray
     example_attention: np.ndarray
     example_mlp: np.ndarray
     example_final: np.ndarray
+
+
+def _random_vectors(rows: torch.Tensor, count: int = NULL_PROMPTS) -> dict[str, torch.Tensor]:
+    """Vectors that no module wrote, (count, d): of any direction, and random combinations of the centred number rows."""
+    generator = torch.Generator().manual_seed(0)
+    isotropic = torch.randn(count, rows.shape[1], generator=generator).to(rows.device)
+    weights = torch.randn(count, rows.shape[0], generator=generator).to(rows.device)
+    return {"isotropic": isotropic, "rows": weights @ (rows - rows.mean(0))}
+
+
+def _mean_magnitudes(found: torch.Tensor, basis: Basis) -> np.ndarray:
+    return _magnitudes(found, basis).mean(0).double().cpu().numpy()
 
 
 class Readings(NamedTuple):
@@ -140,6 +155,7 @@ def readings(
     sums = torch.zeros(2, lm.num_layers, len(basis.frequency), dtype=torch.float64)
     null = torch.zeros(PERMUTATIONS, 2, lm.num_layers, len(basis.frequency), dtype=torch.float64)
     residues = ResidueSums(n, lm.num_layers, device)
+    anyhow = _random_vectors(rows)
     done = 0
     sampled = np.zeros(count, bool)
     sampled[generator.permutation(count)[:NULL_PROMPTS]] = True
@@ -176,10 +192,10 @@ def readings(
         ModuleSpectra(
             prompts=count, numbers=n, convention=basis.convention, example_prompt=example_prompt, example_answer=int(answers[example]),
             frequency=basis.frequency, period=basis.period, attention=mean[0], mlp=mean[1], attention_level=level[0],
-            mlp_level=level[1], top_waves=top_waves(final, answers, basis), example_attention=kept["attention"],
+            mlp_level=level[1], random_isotropic=_mean_magnitudes(anyhow["isotropic"] @ write, basis), random_rows=_mean_magnitudes(anyhow["rows"] @ write, basis), top_waves=top_waves(final, answers, basis), example_attention=kept["attention"],
             example_mlp=kept["mlp"], example_final=final[example].astype(np.float64),
         ),
-        residues.result(), wave_phases(final, answers, basis), final,
+        residues.result({kind: x @ rows.T for kind, x in anyhow.items()}), wave_phases(final, answers, basis), final,
     )  # fmt: skip
 
 

@@ -68,13 +68,18 @@ class ResidueSums:
                 self._smooth += (1 - power / whole).sum(-1).double().cpu()
         self._count += logits.shape[2]
 
-    def result(self) -> "ModuleResidues":
-        """Means over the prompts."""
+    def result(self, anyhow: dict[str, torch.Tensor]) -> "ModuleResidues":
+        """Means over the prompts; `anyhow` holds logits of vectors that no module wrote, kind -> (count, N)."""
         mean = (self._explained / self._count).numpy()
         smooth = (self._smooth / self._count).numpy()
+        random = {}
+        for kind, logits in anyhow.items():
+            sums = ResidueSums(self._numbers, 1, logits.device)
+            sums.add(logits.expand(2, 1, *logits.shape))
+            random[kind] = (sums._explained[0, 0, 0] / sums._count).numpy()
         return ModuleResidues(
             prompts=self._count, numbers=self._numbers, moduli=np.array(MODULI), attention=mean[0, 0], mlp=mean[0, 1],
-            attention_shuffled=mean[1:, 0].max(0), mlp_shuffled=mean[1:, 1].max(0), attention_smooth=smooth[0], mlp_smooth=smooth[1],
+            attention_shuffled=mean[1:, 0].max(0), mlp_shuffled=mean[1:, 1].max(0), attention_smooth=smooth[0], mlp_smooth=smooth[1], random=random,
         )  # fmt: skip
 
 
@@ -85,12 +90,13 @@ class ModuleResidues(Result):
 
     `attention`, `mlp` (layers, moduli): share of the variance over numbers, after a cubic polynomial in n is taken out, that class means
     modulo m explain, adjusted for their number (0 is chance, 1 all). `*_shuffled`: largest of the same over five random orders of the numbers.
-    `*_smooth` (layers,): share that the polynomial explains. A modulus explains whatever its divisors do: 10 includes 2 and 5.
+    `random` (moduli,): the same for vectors drawn at random, `isotropic` or combinations of the number `rows`: if the unembedding is periodic, so are
+    they. `*_smooth` (layers,): share that the polynomial explains. A modulus explains whatever its divisors do: 10 includes 2 and 5.
 
     It says what a module writes, not whether it matters.
     """
 
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     prompts: int
     numbers: int
     moduli: np.ndarray
@@ -100,6 +106,12 @@ class ModuleResidues(Result):
     mlp_shuffled: np.ndarray
     attention_smooth: np.ndarray
     mlp_smooth: np.ndarray
+    random: dict[str, np.ndarray]
+
+    def anyhow(self, modulus: int) -> float:
+        """The larger share that vectors nobody wrote have at a modulus: what the unembedding gives to any module."""
+        i = int(np.flatnonzero(self.moduli == modulus)[0])
+        return max(float(values[i]) for values in self.random.values())
 
     def share(self, kind: str, modulus: int) -> np.ndarray:
         """Per layer, of `attention` or `mlp`."""

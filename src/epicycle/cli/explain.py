@@ -72,10 +72,13 @@ def _periods(text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(float(word) for word in text.split(",") if word.strip())
+        found = tuple(float(word) for word in text.split(",") if word.strip())
+        if not all(2 <= period < 1e6 for period in found) or len(set(found)) < len(found):
+            raise ValueError(text)
+        return found
     except ValueError:
         raise ConfigError(
-            f"got --helix {text}; expected periods with commas between them. Try --helix 2,5,10,100."
+            f"got --helix {text}; expected different periods of at least 2 with commas between them. Try --helix 2,5,10,100."
         ) from None
 
 

@@ -208,6 +208,8 @@ def numbers_of(study: Study, entries: Sequence[Entry]) -> dict[str, Any]:
             "test_accuracy": found.ablations.row("none", "none")["accuracy"], "removals": found.ablations.rows,
             "embedding": named_periods(found.spectrum),
             "high_band_smallest_family_p": smallest_high_p(found.spectrum)[0],
+            "turn": None if found.turn is None else found.turn.parts()[1], "helix": None if found.helix is None else found.helix.effect,
+            "builders": None if found.builders is None else {"sum": found.builders.sum, "direct": found.builders.direct},
             "modules": {"period": found.modules.period, "attention": found.modules.attention, "mlp": found.modules.mlp},
         }  # fmt: skip
     return {

@@ -168,6 +168,8 @@ def variant_config(chosen: Preset, name: str) -> ExplainConfig:
         return dataclasses.replace(plain, prompts=other_prompts(chosen, name))
     if name == PROMPTED:
         return dataclasses.replace(plain, prompts=dataclasses.replace(plain.prompts, shots=4))
+    if name.startswith("as printed"):  # one number more than a period of whole tens, as 521 for 520
+        plain = dataclasses.replace(plain, numbers=chosen.largest // 10 * 10 + 1)
     return VARIANTS[name](plain)
 
 

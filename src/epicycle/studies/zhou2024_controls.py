@@ -51,8 +51,8 @@ def beyond_random_subspaces(study: Study, modules: str, band: str) -> list[Readi
 def same_division(study: Study, names: tuple[str, ...]) -> list[Reading]:
     """C2 to C5: by how much the low band costs the MLPs more than attention, explained another way; control: explained as usual.
 
-    Holds if the sign of both contrasts (low: MLPs against attention; high: attention against MLPs) stays what it was in every variant.
-    Contrasts within 0.1 have no sign.
+    Holds if both contrasts (low: MLPs against attention; high: attention against MLPs) keep their sign or move by at most 0.1 in every
+    variant. Told only where one of them is at least 0.1 to begin with, and every variant could be removed.
     """
     readings = []
     if not any(name in names for name, _ in study.variants):
@@ -63,23 +63,23 @@ def same_division(study: Study, names: tuple[str, ...]) -> list[Reading]:
         if usual is None or len(others) < len(names):
             readings.append(Reading(seed, None, None, None, "not run" if usual else "a band was refused"))
             continue
-        told = {name: _costs(other) for name, other in others.items()}
-        costs = {name: value for name, value in told.items() if value is not None}
-        if not costs:
-            readings.append(Reading(seed, None, None, None, f"refused in {', '.join(told)}"))
+        costs = {name: value for name, other in others.items() if (value := _costs(other)) is not None}
+        if len(costs) < len(others) or max(map(abs, usual)) < DIFFERENCE:
+            gone = ", ".join(sorted(set(others) - set(costs)))
+            readings.append(
+                Reading(seed, None, None, None, f"refused in {gone}" if gone else "no division of labour to keep")
+            )
             continue
-        sign = lambda pair: [0 if abs(x) < DIFFERENCE else int(np.sign(x)) for x in pair]  # noqa: E731
+        same = all(
+            abs(own - before) <= DIFFERENCE or own * before > 0
+            for pair in costs.values()
+            for own, before in zip(pair, usual, strict=True)
+        )
         worst = min(costs, key=lambda name: costs[name][0])
         note = "; ".join(
             f"{name}: low {low:+.2f}, high {high:+.2f}" for name, (low, high) in {"usual": usual, **costs}.items()
         )
-        if gone := sorted(set(told) - set(costs)):
-            note += f"; refused: {', '.join(gone)}"
-        readings.append(
-            Reading(
-                seed, costs[worst][0], usual[0], all(sign(pair) == sign(usual) for pair in costs.values()), note, worst
-            )
-        )
+        readings.append(Reading(seed, costs[worst][0], usual[0], same, note, worst))
     return readings
 
 
@@ -100,14 +100,17 @@ def decimal_periods(study: Study) -> list[Reading]:
 
 
 def order_of_numbers(study: Study) -> list[Reading]:
-    """C7: largest share of a module's logits that n mod 10 explains; control: any modulus with the numbers in random order."""
+    """C7: largest share of a module's logits that n mod 10 explains; control: in random order of the numbers, or of random vectors, the larger."""
     readings = []
     for seed, found in of_arm(study, "pretrained"):
         r = found.residues
         assert r is not None
         value = float(max(r.share("attention", 10).max(), r.share("mlp", 10).max()))
-        control = float(max(r.attention_shuffled.max(), r.mlp_shuffled.max()))
-        readings.append(Reading(seed, value, control, value > 2 * max(control, 0)))
+        order, anyhow = float(max(r.attention_shuffled.max(), r.mlp_shuffled.max())), r.anyhow(10)
+        holds = value > 2 * max(order, 0) and value > anyhow
+        readings.append(
+            Reading(seed, value, max(order, anyhow), holds, f"random order {order:.3f}, random vectors {anyhow:.3f}")
+        )
     return readings
 
 
@@ -147,7 +150,7 @@ def table_order(study: Study) -> list[Reading]:
                 seed,
                 value,
                 float(np.quantile(dealt, 0.95)),
-                value >= 0.8,
+                value >= 0.8 and value > float(np.quantile(dealt, 0.95)),
                 ", ".join(f"{m} {b} {a:.3f}" for (m, b), a in zip(kept, ours, strict=True)),
             )
         )
@@ -226,4 +229,29 @@ def mlps_build(study: Study) -> list[Reading]:
         layer = int(first[0])
         value, control = float(b.sum["mlp"][layer]), float(b.sum["attention"][layer])
         readings.append(Reading(seed, value, control, value >= 0.1 > control, f"layer {layer + 1}. {b.sentence()}"))
+    return readings
+
+
+def digit_moves(study: Study) -> list[Reading]:
+    """L1: share of answers whose last digit moves by five with the mean of the first operand's last digit, before layer 1; control: a random step."""
+    if all(found.turn is None for _, found in of_arm(study, "pretrained")):
+        return []
+    readings = []
+    for seed, found in of_arm(study, "pretrained"):
+        t = found.turn
+        if t is None or t.swapped[0] < 0.5:
+            readings.append(
+                Reading(seed, None, None, None, "the whole vector of another number does not move the answer either")
+            )
+            continue
+        value, control = float(t.digit[0]), float(t.random[0])
+        readings.append(
+            Reading(
+                seed,
+                value,
+                control,
+                value >= 0.5 and value > control + 0.1,
+                f"period 10 alone {t.circle[0]:.2f}, whole vector {t.swapped[0]:.2f}",
+            )
+        )
     return readings

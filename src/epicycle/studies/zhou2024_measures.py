@@ -67,24 +67,36 @@ def outlier_bins(period: np.ndarray) -> np.ndarray:
     return np.unique([int(np.argmin(np.abs(1 / period - 1 / t))) for t in OUTLIERS])
 
 
-def high_share(found: Explanation) -> tuple[float, float]:
-    """Share of the high band's power of all module logits that lies at the outlier periods, and their share of its bins."""
-    spectra = found.modules
-    assert spectra is not None
-    power = (spectra.attention**2 + spectra.mlp**2).sum(0)
-    high = spectra.period <= HIGH_PERIOD + 1e-9
-    bins = outlier_bins(spectra.period)
-    return float(power[bins].sum() / power[high].sum()), len(bins) / int(high.sum())
+def _at_outliers(magnitudes: np.ndarray, period: np.ndarray) -> float:
+    """Share of the high band's power at the outlier periods."""
+    power = (np.atleast_2d(magnitudes) ** 2).sum(0)
+    return float(power[outlier_bins(period)].sum() / power[period <= HIGH_PERIOD + 1e-9].sum())
+
+
+def high_share(found: Explanation) -> tuple[float, float, float]:
+    """Share of the high band's power of all module logits at the outlier periods, and two things to hold it against.
+
+    Returns:
+        The share; the outlier periods' share of the bins; the larger share that vectors drawn at random have through the same unembedding.
+    """
+    m = found.modules
+    assert m is not None
+    high = int((m.period <= HIGH_PERIOD + 1e-9).sum())
+    anyhow = max(_at_outliers(m.random_isotropic, m.period), _at_outliers(m.random_rows, m.period))
+    return _at_outliers(np.concatenate([m.attention, m.mlp]), m.period), len(outlier_bins(m.period)) / high, anyhow
+
+
+def _sparse(seed: int, found: Explanation, *, needs: float = 0.0) -> Reading:
+    """Holds if the share is three times that of the bins and above what the unembedding gives to any vector; told from `needs` accuracy on."""
+    share, chance, anyhow = high_share(found)
+    right = accuracy(found)
+    holds = share >= 3 * chance and share > anyhow if right >= needs else None
+    return Reading(seed, share, anyhow, holds, f"{chance:.3f} of the bins; answers {right:.1%}")
 
 
 def sparsity(study: Study) -> list[Reading]:
-    """P4: share of high-band power of module logits at the outlier periods; control: the same in the scratch arm."""
-    scratch = {seed: high_share(found)[0] for seed, found in of_arm(study, "scratch")}
-    readings = []
-    for seed, found in of_arm(study, "pretrained"):
-        share, chance = high_share(found)
-        readings.append(Reading(seed, share, scratch.get(seed), share >= 3 * chance, f"{chance:.3f} of the bins"))
-    return readings
+    """P4: share of high-band power of module logits at the outlier periods; control: of random vectors through the same unembedding."""
+    return [_sparse(seed, found) for seed, found in of_arm(study, "pretrained")]
 
 
 def division_of_labour(study: Study) -> list[Reading]:
@@ -106,27 +118,23 @@ def _least_ratio(found: Explanation) -> float:
 
 
 def periodic_modules(study: Study) -> list[Reading]:
-    """P3: largest share, over MLPs, of the logits that n mod 10 explains; control: the best of n mod 3, 7, 9, 11 in that MLP.
+    """P3: largest share, over MLPs, of the logits that n mod 10 explains; control: of random vectors through the same unembedding.
 
-    Holds if that is at least 0.2 and twice its control, and in most attention layers n mod 10 explains more than twice theirs.
+    Holds if that is at least 0.2, above its control and twice the best of n mod 3, 7, 9, 11 in that MLP, and in most attention layers n mod 10 explains
+    more than the control and more than twice theirs.
     """
     readings = []
     for seed, found in of_arm(study, "pretrained"):
         r = found.residues
         assert r is not None
         best = int(r.share("mlp", 10).argmax())
-        value, control = float(r.share("mlp", 10)[best]), float(r.control("mlp")[best])
-        attention = r.share("attention", 10) > 2 * np.maximum(r.control("attention"), 0)
-        holds = value >= 0.2 and value > 2 * max(control, 0) and attention.mean() > 0.5
-        readings.append(
-            Reading(
-                seed,
-                value,
-                control,
-                bool(holds),
-                f"MLP {best + 1}; {attention.sum()} of {len(attention)} attention layers",
-            )
+        value, other, anyhow = float(r.share("mlp", 10)[best]), float(r.control("mlp")[best]), r.anyhow(10)
+        attention = r.share("attention", 10) > np.maximum(2 * np.maximum(r.control("attention"), 0), anyhow)
+        holds = value >= 0.2 and value > max(2 * other, anyhow) and attention.mean() > 0.5
+        note = (
+            f"MLP {best + 1}, best of 3, 7, 9, 11: {other:.3f}; {attention.sum()} of {len(attention)} attention layers"
         )
+        readings.append(Reading(seed, value, anyhow, bool(holds), note))
     return readings
 
 
@@ -168,14 +176,18 @@ def _worst(row: dict[str, Any]) -> float:
 
 
 def _contrast(study: Study, harmful: tuple[str, str], harmless: tuple[str, str]) -> list[Reading]:
-    """Accuracy lost by one removal; holds if it is at least 0.1 more than by the other and than by every control of its own."""
+    """Accuracy lost by one removal.
+
+    Holds if it is at least 0.1 more than by the other and by every control of its own, and the other costs less than 0.1.
+    """
     readings = []
     for seed, found in of_arm(study, "pretrained"):
         a, b = removal(found, *harmful), removal(found, *harmless)
         if "refused" in a or "refused" in b:
             readings.append(Reading(seed, None, None, None, a.get("refused") or b["refused"]))
             continue
-        holds = a["accuracy"] < b["accuracy"] - 0.1 and a["accuracy"] < _worst(a) - 0.1
+        is_harmless = b["accuracy"] >= accuracy(found) - 0.1
+        holds = a["accuracy"] < b["accuracy"] - 0.1 and a["accuracy"] < _worst(a) - 0.1 and is_harmless
         readings.append(
             Reading(
                 seed, a["accuracy"], a["control_accuracy"], bool(holds), f"{' '.join(harmless)}: {b['accuracy']:.4f}"
@@ -353,53 +365,36 @@ def _variant(study: Study, name: str) -> list[tuple[int, Explanation]]:
 
 
 def prompted_outliers(study: Study) -> list[Reading]:
-    """P15: as P4 for the untuned model after four solved sums; control: the tuned model."""
-    tuned = {seed: high_share(found)[0] for seed, found in of_arm(study, "pretrained")}
-    readings = []
-    for seed, found in _variant(study, PROMPTED):
-        share, chance = high_share(found)
-        readings.append(Reading(seed, share, tuned.get(seed), share >= 3 * chance, f"answers {accuracy(found):.1%}"))
-    return readings
+    """P15: as P4 for the untuned model after four solved sums; told only of a model that adds."""
+    return [_sparse(seed, found, needs=0.5) for seed, found in _variant(study, PROMPTED)]
 
 
 def prompted_errors(study: Study) -> list[Reading]:
-    """P15: share of the prompted model's errors that are multiples of ten; control: errors paired at random."""
+    """P15: share of the prompted model's errors that are multiples of ten; control: errors paired at random. Told only of a model that adds."""
     readings = []
     for seed, found in _variant(study, PROMPTED):
-        errors = removal(found, "none", "none")["errors"]
+        errors, right = removal(found, "none", "none")["errors"], accuracy(found)
         value, control = errors["multiples_of_10"], errors["expected_multiples_of_10"]
+        is_told = errors["wrong"] >= 10 and right >= 0.5
         readings.append(
             Reading(
-                seed,
-                value,
-                control,
-                value is not None and value >= 0.7,
-                f"{errors['wrong']} wrong, answers {accuracy(found):.1%}",
+                seed, value, control, value >= 0.7 if is_told else None, f"{errors['wrong']} wrong, answers {right:.1%}"
             )
         )
     return readings
 
 
 def other_task(study: Study, name: str) -> list[Reading]:
-    """P16, P17: as P4 for the model tuned on another task; control: on sentences."""
-    tuned = {seed: high_share(found)[0] for seed, found in of_arm(study, "pretrained")}
-    readings = []
-    for seed, found in _variant(study, name):
-        share, chance = high_share(found)
-        readings.append(
-            Reading(
-                seed,
-                share,
-                tuned.get(seed),
-                share >= 3 * chance,
-                f"{chance:.3f} of the bins; answers {accuracy(found):.1%}",
-            )
-        )
-    return readings
+    """P16, P17: as P4 for the model tuned on another task; told only if it learned it."""
+    return [_sparse(seed, found, needs=0.5) for seed, found in _variant(study, name)]
 
 
 def not_remembered(study: Study) -> list[Reading]:
     """P18: test accuracy; control: accuracy on questions it was trained on."""
-    trained = {seed: accuracy(found) for seed, found in _variant(study, "training questions")}
+    trained = {
+        seed: accuracy(found)
+        for seed, found in _variant(study, "training questions")
+        if found.facts["questions"]["trained_on"] == 1
+    }
     return [Reading(seed, accuracy(found), trained[seed], accuracy(found) >= 0.9 and accuracy(found) >= trained[seed] - 0.05)
             for seed, found in of_arm(study, "pretrained") if seed in trained]  # fmt: skip

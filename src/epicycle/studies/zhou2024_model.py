@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from epicycle.analysis.explain import ExplainConfig, Explanation, explain, open_explanation
+from epicycle.errors import ConfigError
 from epicycle.models.language import LanguageModel, load_language_model, start_digest
 from epicycle.runs.directory import Run, create_run, open_run
 from epicycle.runs.provenance import provenance
@@ -58,13 +59,17 @@ def reproduce_model(
     """
     values = {"kind": "study", "paper": "zhou2024", "models": {role: start_digest(name) for role, name in models.items()}, "limit": limit, "parts": PARTS,
               "variants": variants, "helix": helix, "dtype": dtype}  # fmt: skip
+    if limit is not None and limit < 10 * PARTS:
+        raise ConfigError(
+            f"got a limit of {limit} questions in {PARTS} parts; expected at least {10 * PARTS}. Try 200."
+        )
     made: dict[str, str] = {}
-    run: Run | None = None
+    asked: dict[str, Any] = {}
     for role, name in models.items():
         lm = load_language_model(name, device=device, dtype=dtype)
         usual = ExplainConfig(
             prompts=prompts_for(role, lm),
-            limit=None if limit is None else max(10, limit // PARTS),
+            limit=None if limit is None else limit // PARTS,
             parts=PARTS,
             dtype=dtype,
         )
@@ -75,7 +80,8 @@ def reproduce_model(
             for part in range(1 if role == "base" else PARTS)
         }
         if role == "tuned" and helix:
-            jobs = {key: dataclasses.replace(config, helix=()) for key, config in jobs.items()}
+            first = f"{role} 0"  # one reading: its questions are drawn from the whole range, whatever the part
+            jobs[first] = dataclasses.replace(jobs[first], helix=())
         if role == "tuned" and variants:
             jobs |= {
                 f"{variant} {part}": VARIANTS[variant](dataclasses.replace(jobs[f"{role} {part}"], helix=None))
@@ -87,16 +93,14 @@ def reproduce_model(
             report = lambda what, i, n, label=label: progress(f"{label}: {what}", i, n)  # noqa: E731
             found = explain(name, config, root, device=device, threads=threads, loaded=lm, progress=report)
             made[key] = found.run.id
-        if run is None:  # only once a model could be explained
-            run = create_run(
-                Path(root),
-                "zhou2024-model",
-                values,
-                given or values,
-                provenance(device=device, threads=threads, dtype=dtype),
-            )
         del lm
-    assert run is not None
+    run = create_run(
+        Path(root),
+        "zhou2024-model",
+        values | {"prompts": asked},
+        given or values,
+        provenance(device=device, threads=threads, dtype=dtype),
+    )
     with run.lock():
         run.update(status="finished", outcome="reproduced", made=made)
     return read_model_study(run)
@@ -110,7 +114,7 @@ def read_model_study(run: Run) -> Study:
     }
     parts = tuple(range(PARTS))
     of = lambda role: {part: found[f"{role} {part}"] for part in parts if f"{role} {part}" in found}  # noqa: E731
-    base = of("base") or of("tuned")
+    base = of("base")
     explanations = {("pretrained", part): each for part, each in of("tuned").items()} | {
         ("scratch", part): each for part, each in of("scratch").items()
     }

@@ -9,7 +9,11 @@ import numpy as np
 
 from epicycle.errors import DataError
 
-NUMBER = re.compile(r"[-−]?\d[\d,_  ]*")
+NUMBER = re.compile(
+    r"(?<![\d.,])(?:(?<!\d\s)(?<!\d)[-\u2212])?(?:\d{1,3}(?:[,_ \u202f]\d{3})+(?!\d)|\d+)(?:\.0+)?(?![\d]|\.\d)"
+)
+"""A whole number: a sign only where no number stands before it, separators between threes only, `.0` at its end."""
+MAX_DIGITS = 18
 
 
 class AnswerTable(NamedTuple):
@@ -23,13 +27,21 @@ class AnswerTable(NamedTuple):
 
 
 def number_in(text: str) -> int | None:
-    """The last whole number of an answer such as `The sum is 1,234.`; None if there is none, or if it has a fraction."""
-    if re.search(r"\d[.]\d", text):
+    """The last whole number of an answer such as `The sum is 1,234.`
+
+    None if there is none, it has a fraction or more than 18 digits, or commas do not stand between threes.
+    """
+    if re.search(r"\d\.\d*[1-9]", text):
         return None
     found = NUMBER.findall(text)
-    if not found:
+    if (
+        not found
+        or re.search(r"\d,\d", NUMBER.sub("", text))
+        or re.search(r"(?<!\d)\d{1,3},(?:\d{1,2}|\d{4,})(?!\d)", text)
+    ):
         return None
-    return int(re.sub(r"[^\d-]", "", found[-1].replace("−", "-")))
+    digits = re.sub(r"[^\d-]", "", re.sub(r"\.0+$", "", found[-1]).replace("\u2212", "-"))
+    return int(digits) if len(digits.lstrip("-")) <= MAX_DIGITS else None
 
 
 def read_answers(
@@ -70,7 +82,10 @@ def read_answers(
                         )
                     operands.append(int(text))
                 answer = number_in(row[given] or "")
-                if answer is None or abs(answer) >= 2**62:
+                if abs(operate(*operands)) >= 10**MAX_DIGITS:
+                    raise DataError(f"got {operands[0]} and {operands[1]} in line {number} of {file.name}, whose answer has more than {MAX_DIGITS} digits; expected "
+                                    "smaller numbers. Leave that line out.")  # fmt: skip
+                if answer is None:
                     unread += 1
                 else:
                     rows.append((*operands, operate(*operands), answer))
