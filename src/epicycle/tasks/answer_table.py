@@ -27,7 +27,7 @@ class AnswerTable(NamedTuple):
 
 
 def number_in(text: str) -> int | None:
-    """The last whole number of an answer such as `The sum is 1,234.`
+    """The last whole number of an answer such as `The sum is 1,234`.
 
     None if there is none, it has a fraction or more than 18 digits, or commas do not stand between threes.
     """
