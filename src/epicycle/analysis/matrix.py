@@ -11,7 +11,7 @@ import numpy as np
 from epicycle.errors import ConfigError, DataError
 from epicycle.fourier.bases import BASES, Basis
 from epicycle.fourier.measures import gini, measures
-from epicycle.fourier.nulls import NULLS, detrended, null_test, permuted_within_decades, token_frequency
+from epicycle.fourier.nulls import NULLS, detrended, null_test, permuted_within_decades, token_frequency, with_gaps
 from epicycle.fourier.spectra import fourier_norms
 from epicycle.numbers.residues import is_prime
 from epicycle.results import Result
@@ -137,8 +137,8 @@ MAX_GAPS = 0.1
 def placed(array: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows in the order of their numbers, from the smallest to the end of the longest stretch with few gaps.
 
-    Missing numbers get the mean of the nearest rows on both sides, weighted by distance: smoother than what was there, so that a
-    period is made weaker by it and never stronger beyond its null. A number that is there twice keeps its first row.
+    Missing numbers get the mean of the nearest rows on both sides, weighted by distance: smoother than what was there, so that
+    nulls must have the same gaps (`matrix_spectrum(gaps=...)`). A number that is there twice keeps its first row.
 
     Args:
         array: (rows, channels).
@@ -280,6 +280,7 @@ def matrix_spectrum(
     draws: int = 999,
     seed: int = 0,
     first: int = 0,
+    gaps: np.ndarray | None = None,
 ) -> MatrixSpectrum:
     """Which periods a table of numbers uses, and whether they are more than chance.
 
@@ -295,6 +296,7 @@ def matrix_spectrum(
         draws: Null tables per null.
         seed: Seed of the nulls.
         first: The number that row 0 belongs to, so that decades are those of the numbers.
+        gaps: Numbers that were missing and filled in by `placed`; every null table has them filled in the same way.
 
     Raises:
         DataError: The table cannot be used (see `number_table`).
@@ -307,7 +309,13 @@ def matrix_spectrum(
         (10,)
     """
     makers = dict(NULLS)
-    makers["within decades"] = partial(permuted_within_decades, first=first + (0 if rows is None else rows[0]))
+    start = first + (0 if rows is None else rows[0])
+    if gaps is not None and len(gaps):
+        stop = start + (len(array) if rows is None else rows[1] - rows[0])
+        there = np.setdiff1d(np.arange(start, stop), gaps)
+        makers = {name: with_gaps(make, there, stop - start, start) for name, make in makers.items()}
+    else:
+        makers["within decades"] = partial(permuted_within_decades, first=start)
     if frequency is not None:
         counts = frequency if rows is None else frequency[rows[0] : rows[1]]
         makers["token frequency"] = token_frequency(counts)

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if not (start.isdigit() and stop.isdigit()):
             raise ConfigError(f"got --rows {options.rows!r}; expected two numbers with a colon. Try --rows 0:100.")
         rows = (int(start), int(stop))
-    array, first = load_array(options.file, options.key), 0
+    array, first, gaps = load_array(options.file, options.key), 0, None
     if options.similarities:
         if options.numbers:
             raise ConfigError(
@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             )
         numbers = load_array(options.file, options.numbers)
         array, filled = placed(array, numbers)
+        gaps = filled
         first = int(numbers.min())
         say(
             f"numbers {first}..{first + len(array) - 1}; filled in from their neighbours: {', '.join(map(str, filled)) or 'none'}"
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         rows = None if rows is None else (rows[0] - first, rows[1] - first)
     counts = load_array(options.file, options.token_frequency) if options.token_frequency else None
     found = matrix_spectrum(array, frequency=counts, axis=options.axis, rows=rows, basis=options.basis, null=options.null,
-                            detrend=options.detrend, draws=options.draws, first=first)  # fmt: skip
+                            detrend=options.detrend, draws=options.draws, first=first, gaps=gaps)  # fmt: skip
     if options.plot:
         from pathlib import Path
 

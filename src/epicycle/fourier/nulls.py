@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from epicycle.axes import Table
 from epicycle.errors import DataError
@@ -53,6 +53,34 @@ NULLS: dict[str, NullDraw] = {
     "white noise": white_noise,
 }
 """Name -> how one draw is made. `token_frequency` makes one more where the counts of the numbers are known."""
+
+
+def with_gaps(draw: NullDraw, numbers: Int[np.ndarray, " n"], size: int, first: int) -> NullDraw:
+    """A null for a table in which numbers are missing and were filled in from their neighbours.
+
+    Rows that were there are drawn, and the gaps filled anew in the same way: a filled row is smoother than any that was there, and a null without that
+    smoothness would make periods out of it.
+
+    Args:
+        draw: A null of whole tables.
+        numbers: The numbers that were there, ascending.
+        size: Rows of the filled table.
+        first: The number of its row 0.
+    """
+    known, whole = numbers - first, np.arange(size)
+
+    def fill(table: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        if draw is permuted_within_decades:
+            groups = numbers // 10
+            order = np.concatenate([generator.permutation(np.flatnonzero(groups == i)) for i in np.unique(groups)])
+            drawn = table[known][order]
+        elif draw is ramp:
+            drawn = _kept_fit(table[known], known.astype(float), generator)
+        else:
+            drawn = draw(table[known], generator)
+        return np.stack([np.interp(whole, known, column) for column in drawn.T], 1)
+
+    return fill
 
 
 def token_frequency(frequency: Float[np.ndarray, " p"]) -> NullDraw:
