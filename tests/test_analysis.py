@@ -315,15 +315,14 @@ def test_spectrum_of_rows_with_numbers_and_of_similarities(tmp_path, capsys):
 
 def test_filled_gaps_make_no_periods():
     """White rows with every tenth number missing: without gaps in the nulls the filling itself would look like a period."""
-    false = 0
-    for seed in range(10):
+    false, naive = 0, 0
+    for seed in range(8):
         numbers = np.array([n for n in range(200) if n % 10 != 3])
         rows = np.random.default_rng(seed).standard_normal((len(numbers), 256))
         table, filled = placed(rows, numbers)
-        for null in ("permuted", "within decades", "ramp"):
-            false += bool(matrix_spectrum(table, null=null, gaps=filled, draws=99, seed=seed).key_frequencies)
-        if seed == 0:
-            assert matrix_spectrum(
-                table, null="permuted", draws=99
-            ).key_frequencies  # as it was: filled rows permuted like the others
-    assert false <= 5  # of 30 at the 5 % level
+        found = matrix_spectrum(table, gaps=filled, draws=99, seed=seed)
+        false += sum(found.p_family[null].min() <= 0.05 for null in ("permuted", "within decades", "ramp"))
+        if seed == 0:  # as it was: filled rows permuted like the others
+            naive = len(matrix_spectrum(table, draws=99).key_frequencies)
+    assert naive > 0
+    assert false <= 4  # of 24 at the 5 % level

@@ -118,10 +118,11 @@ def test_jobs_follow_their_order_and_fail_with_their_sentence():
 
 
 def test_presets_are_what_their_names_say():
-    for name in ("demo", "quick", "laptop"):
+    for name in ("demo", "quick", "laptop", "full"):
         assert zhou2024.preset(name).name == name
+    assert not zhou2024.preset("laptop").extras and zhou2024.preset("full").extras
     assert zhou2024.preset("laptop").seeds == (0, 1, 2)
-    with pytest.raises(ConfigError, match="quick or laptop"):
+    with pytest.raises(ConfigError, match="quick, laptop or full"):
         zhou2024.preset("desk")
     with pytest.raises(ConfigError, match="arm"):
         zhou2024.reproduce("quick", arms=("thawed",))
@@ -129,3 +130,46 @@ def test_presets_are_what_their_names_say():
     with pytest.raises(ConfigError, match="seed"):
         zhou2024.reproduce("quick", seeds=(-1,))
     assert main(["reproduce", "zhou2024", "--seeds", "0"]) == 2
+
+
+def test_given_models_are_graded_on_parts_of_their_questions(made, tmp_path, capsys):
+    tuned, base = made.finetuned["frozen-embedding", 0].path, made.pretrained[0].path
+    command = [
+        "reproduce",
+        "zhou2024",
+        "--model",
+        str(tuned),
+        "--limit",
+        "30",
+        "--out",
+        str(tmp_path),
+        "--threads",
+        "1",
+        "--json",
+    ]
+    assert main([*command, "--base", str(base), "--figures"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    claims = {each["id"]: each for each in found["claims"]}
+    assert claims["P1"]["seeds"] == 3 and claims["P1"]["verdict"] == "refuted"
+    assert claims["P11a"]["seeds"] == 1  # a table has no parts
+    assert {claims[name]["verdict"] for name in ("P14", "P16", "C3", "C9a", "K1", "P18")} == {"not run"}
+    gallery = json.loads((tmp_path / found["gallery"].split("/")[-2] / "figures.json").read_text())["figures"]
+    assert len(gallery) == 44 and len({each["file"] for each in gallery}) == 43
+    drawn = [each for each in gallery if each["files"]]
+    assert {each["needs"] for each in drawn} == {"tuned", "base"}
+    folder = tmp_path / found["gallery"].split("/")[-2] / "figures"
+    assert all((folder / name).stat().st_size > 500 for each in drawn for name in each["files"])
+    assert "not drawn, needs" in (folder.parent / "figures.html").read_text()
+    assert main(command) == 0  # without the base: nothing is said of an embedding before tuning
+    claims = {each["id"]: each for each in json.loads(capsys.readouterr().out)["claims"]}
+    assert claims["P11a"]["verdict"] == claims["F1"]["verdict"] == "not run"
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--base", "x"], "without --model"), (["--model", "nowhere-at-all/x y"], "expected"), (["--model", ".", "--arms", "scratch"], "nothing is trained"),
+])  # fmt: skip
+def test_bad_models_are_one_sentence(tmp_path, capsys, words, said):
+    assert main(["reproduce", "zhou2024", *words, "--out", str(tmp_path / "r")]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error and not (tmp_path / "r").exists()
