@@ -84,6 +84,7 @@ def _writes(before, marker, seconds):
     return node
 
 
+@pytest.mark.slow
 def test_a_node_with_a_full_disk_gets_no_more_jobs(cluster, tmp_path):
     from epicycle.sweep.cluster import RayCluster
 
@@ -123,6 +124,7 @@ def test_an_address_that_does_not_answer_is_one_sentence(tmp_path, capsys):
     assert not list_runs(tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_the_command_line_on_a_cluster(cluster, tmp_path, capsys):
     os.environ["RAY_ADDRESS"] = cluster.address
     try:

@@ -139,7 +139,7 @@ if __name__ == "__main__":
 """
 
 
-def _configs(tiny, count=6, steps=2000):
+def _configs(tiny, count=6, steps=1200):
     return [tiny(text, steps=steps, seed=seed) for text in ("a+b", "a*b") for seed in range(count // 2)]
 
 
