@@ -44,6 +44,7 @@ def _curves(root):
     }
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_in_the_middle_loses_nothing(cluster, tiny, tmp_path):
     from epicycle.sweep.cluster import RayCluster
 

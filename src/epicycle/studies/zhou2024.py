@@ -151,9 +151,9 @@ def finetune_config(chosen: Preset, arm: str, seed: int, start: str) -> Finetune
 
 
 def explain_config(chosen: Preset) -> ExplainConfig:
-    """How every arm is explained: on the test questions."""
+    """How every arm is explained: on the test questions; with a helix where there are extras, since it takes a while."""
     prompts = PromptConfig(largest_operand=chosen.largest_operand)
-    return ExplainConfig(prompts=prompts, numbers=chosen.largest + 1, helix=())
+    return ExplainConfig(prompts=prompts, numbers=chosen.largest + 1, helix=() if chosen.extras else None)
 
 
 def other_prompts(chosen: Preset, name: str) -> PromptConfig:
