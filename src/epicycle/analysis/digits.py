@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from epicycle.analysis.helix import find_operand
-from epicycle.analysis.probes import circle_answers, cohens_kappa
+from epicycle.analysis.probes import FOLDS, circle_answers, cohens_kappa
 from epicycle.errors import DataError
 from epicycle.models.language import LanguageModel
 from epicycle.models.patching import final_with_stream, stream_at
@@ -76,11 +76,13 @@ def digit_probes(tables: Sequence[np.ndarray], names: Sequence[str], seed: int =
             if (counts > 0).sum() >= 2 and counts[counts > 0].min() >= 3:
                 kept.append((base, place, column))
     order = np.random.default_rng(seed).permutation(n)
+    parts = np.array_split(np.random.default_rng(seed).permutation(n), FOLDS)  # the same for all digits
+    splits = [(np.setdiff1d(np.arange(n), test), test) for test in parts]
     labels = [column for _, _, column in kept]
     classes = [base for base, _, _ in kept]
 
     def score(table: np.ndarray, own: list[np.ndarray]) -> list[float]:
-        answers = circle_answers(table, own, classes, seed)
+        answers = circle_answers(np.asarray(table, np.float64), own, classes, splits)
         return [cohens_kappa(given, label, base) for given, label, base in zip(answers, own, classes, strict=True)]
 
     kappa = np.array([score(table, labels) for table in tables])

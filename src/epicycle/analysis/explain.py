@@ -32,7 +32,7 @@ from epicycle.runs.provenance import provenance
 from epicycle.tasks.prompts import PromptConfig, PromptTask, prompt_task
 
 Progress = Callable[[str, int, int], None]
-HELIX_PAIRS, BUILDER_PROMPTS = 100, 2000
+HELIX_PAIRS = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ class NumberGeometry(Result):
     """Per period T: power at its harmonics, scatter of the residues, and probes of n mod T on numbers held out.
 
     `phi`, `between_trace`, `fisher`, `fisher_low`, `fisher_high`: see `fourier.geometry.Scatter`, in `dimensions` principal
-    dimensions. `phi_share` is phi over the power of all centred rows (times N: 1 for a table that has only these harmonics),
+    dimensions. `phi_share` is the power at the harmonics over that of all centred rows, in the whole table (1 if it has nothing else),
     `phi_chance` its value for white rows, (T-1)/(N-1). `linear`, `circular`, `beyond`: Cohen's kappa (see `analysis.probes.Probe`).
     `control`, `control_level`, `p_value`: linear kappa with shuffled labels. `frequency_only`: kappa from the logarithm of how often
     the numbers occur, alone; `frequency_out`: with it regressed out of every channel; NaN where frequencies are not known.

@@ -122,29 +122,24 @@ def circular_answers(
 
     Source: Levy and Geva 2024 (arXiv 2410.11781).
     """
-    angle = 2 * np.pi * labels / classes
-    targets = np.stack([np.cos(angle), np.sin(angle)], 1)[:, None]
-    answers = np.full(len(labels), -1)
-    for train, test in splits:
-        found = _predict(_fold(table, train, test), targets)[:, 0]
-        answers[test] = np.round(np.arctan2(found[:, 1], found[:, 0]) * classes / (2 * np.pi)).astype(int) % classes
-    return answers
+    return circle_answers(table, [labels], [classes], splits)[0]
 
 
 def circle_answers(
-    table: Table, labels: Sequence[Int[np.ndarray, " n"]], classes: Sequence[int], seed: int = 0
+    table: Table,
+    labels: Sequence[Int[np.ndarray, " n"]],
+    classes: Sequence[int],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> list[Int[np.ndarray, " n"]]:
-    """`circular_answers` for many labels at once, over random parts that they share."""
-    flat = np.asarray(table, np.float64).reshape(len(table), -1)
+    """`circular_answers` for many labels at once."""
     angles = [2 * np.pi * label / c for label, c in zip(labels, classes, strict=True)]
     targets = np.stack([np.stack([np.cos(angle), np.sin(angle)], 1) for angle in angles], 1)  # (n, labels, 2)
-    answers = [np.full(len(flat), -1) for _ in labels]
-    parts = np.array_split(np.random.default_rng(seed).permutation(len(flat)), FOLDS)
-    for i, test in enumerate(parts):
-        train = np.concatenate([part for j, part in enumerate(parts) if j != i])
-        found = _predict(_fold(flat, train, test), targets)
+    answers = [np.full(len(table), -1) for _ in labels]
+    for train, test in splits:
+        found = _predict(_fold(table, train, test), targets)
         for j, c in enumerate(classes):
-            answers[j][test] = np.round(np.arctan2(found[:, j, 1], found[:, j, 0]) * c / (2 * np.pi)).astype(int) % c
+            turn = np.arctan2(found[:, j, 1], found[:, j, 0]) / (2 * np.pi)
+            answers[j][test] = np.round(turn * c).astype(int) % c
     return answers
 
 

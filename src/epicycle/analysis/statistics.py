@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import CensoredData, binomtest, ecdf
+from scipy.stats import CensoredData, binomtest, ecdf, rankdata
 
 from epicycle.errors import DataError
 
@@ -158,3 +158,8 @@ def paired(a: Sequence[float | None], b: Sequence[float | None]) -> Paired:
 
 def _sign(a: int, b: int) -> float:
     return float(binomtest(a, a + b).pvalue) if a + b else 1.0
+
+
+def rank_correlation(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
+    """Spearman's; 0 where one side does not vary."""
+    return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import mannwhitneyu, rankdata
+from scipy.stats import mannwhitneyu
 
 from epicycle.analysis.decomposition import DEPENDENT, decomposition_of
+from epicycle.analysis.statistics import rank_correlation
 from epicycle.fourier.bases import additive
 from epicycle.fourier.measures import ffd
 from epicycle.fourier.spectra import fourier_norms
@@ -147,7 +148,7 @@ def inflections(study: Study, seed: int, *, of_grokked: bool) -> Reading:
         )
     rises = [_half_time(steps, accuracy, accuracy[0], accuracy[-1]) for _, steps, accuracy, _ in curves]
     falls = [
-        [_half_time(steps, v, v[0], v[-1]) for v in falling if _rank_correlation(v, accuracy) < 0]
+        [_half_time(steps, v, v[0], v[-1]) for v in falling if rank_correlation(v, accuracy) < 0]
         for _, steps, accuracy, falling in curves
     ]
     hit = [any(_near(t, rise) for t in own) for own, rise in zip(falls, rises, strict=True)]
@@ -164,10 +165,6 @@ def inflections(study: Study, seed: int, *, of_grokked: bool) -> Reading:
 
 def _near(t: float | None, other: float | None) -> bool:
     return t is not None and other is not None and abs(math.log10(max(t, 1) / max(other, 1))) < 0.3
-
-
-def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
 def thresholds(study: Study, seed: int) -> Reading:

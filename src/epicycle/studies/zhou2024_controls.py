@@ -1,11 +1,9 @@
 """Controls C1 to C11 that the paper lacks, and what its critics measure: Study -> one reading per seed."""
 
-from collections.abc import Sequence
-
 import numpy as np
-from scipy.stats import rankdata
 
 from epicycle.analysis.explain import Explanation
+from epicycle.analysis.statistics import rank_correlation
 from epicycle.studies.ledger import Reading
 from epicycle.studies.zhou2024 import Study
 from epicycle.studies.zhou2024_measures import LEVEL, accuracy, of_arm, removal
@@ -128,11 +126,6 @@ def beyond_token_frequency(study: Study) -> list[Reading]:
     return readings
 
 
-def _rank_correlation(a: Sequence[float] | np.ndarray, b: Sequence[float]) -> float:
-    """Spearman's; 0 where one side does not vary."""
-    return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
-
-
 def table_order(study: Study) -> list[Reading]:
     """C10: rank correlation of the seven accuracies of Table 1 with the published ones; control: largest rank correlation of the same in random order."""
     readings, generator = [], np.random.default_rng(0)
@@ -143,8 +136,8 @@ def table_order(study: Study) -> list[Reading]:
             readings.append(Reading(seed, None, None, None, "too many removals were refused"))
             continue
         ours, theirs = [rows[key]["accuracy"] for key in kept], [PUBLISHED_ORDER[key] for key in kept]
-        value = _rank_correlation(ours, theirs)
-        dealt = [_rank_correlation(generator.permutation(ours), theirs) for _ in range(999)]
+        value = rank_correlation(ours, theirs)
+        dealt = [rank_correlation(generator.permutation(ours), theirs) for _ in range(999)]
         readings.append(
             Reading(
                 seed,

@@ -18,9 +18,6 @@ from epicycle.studies.zhou2024 import PROMPTED, VARIANTS, Study
 from epicycle.tasks.prompts import PromptConfig
 
 PARTS = 3
-OTHERS = ("base", "scratch", "prompted", "second format", "products")
-"""Models that may be given besides the tuned one."""
-
 Progress = Callable[[str, int, int], None]
 
 
@@ -41,7 +38,7 @@ def reproduce_model(
     """Explain models that are there, in parts, and gather them as a study.
 
     Args:
-        models: Role -> run, directory or hub name; `tuned` and any of OTHERS.
+        models: Role -> run, directory or hub name; `tuned`, and any of base, scratch, prompted, second format, products.
         prompts_for: (role, model) -> what it is asked.
         root: Directory of all runs.
         limit: Questions per model, over all parts; all if None.
