@@ -181,7 +181,7 @@ def test_family_wise_level_holds_with_few_draws(draws):
 
 def test_decades_are_those_of_the_numbers():
     table = np.arange(25.0)[:, None] + 3  # numbers 3..27
-    drawn = nulls.permuted_within_decades(table, np.random.default_rng(0), first=3)[:, 0]
+    drawn = nulls.permuted_within_decades(table, np.random.default_rng(0), numbers=np.arange(3, 28))[:, 0]
     assert (
         set(drawn[:7]) == set(range(3, 10))
         and set(drawn[7:17]) == set(range(10, 20))

@@ -11,7 +11,15 @@ import numpy as np
 from epicycle.errors import ConfigError, DataError
 from epicycle.fourier.bases import BASES, Basis
 from epicycle.fourier.measures import gini, measures
-from epicycle.fourier.nulls import NULLS, detrended, null_test, permuted_within_decades, token_frequency, with_gaps
+from epicycle.fourier.nulls import (
+    NULLS,
+    detrended,
+    null_test,
+    permuted_within_decades,
+    ramp,
+    token_frequency,
+    with_gaps,
+)
 from epicycle.fourier.spectra import fourier_norms
 from epicycle.numbers.residues import is_prime
 from epicycle.results import Result
@@ -309,13 +317,6 @@ def matrix_spectrum(
         (10,)
     """
     makers = dict(NULLS)
-    start = first + (0 if rows is None else rows[0])
-    if gaps is not None and len(gaps):
-        stop = start + (len(array) if rows is None else rows[1] - rows[0])
-        there = np.setdiff1d(np.arange(start, stop), gaps)
-        makers = {name: with_gaps(make, there, stop - start, start) for name, make in makers.items()}
-    else:
-        makers["within decades"] = partial(permuted_within_decades, first=start)
     if frequency is not None:
         counts = frequency if rows is None else frequency[rows[0] : rows[1]]
         makers["token frequency"] = token_frequency(counts)
@@ -325,6 +326,11 @@ def matrix_spectrum(
     if draws < 19:
         raise ConfigError(f"got {draws} draws; p <= 0.05 needs at least 19. Use 999.")
     table = number_table(array, axis, rows)
+    start = first + (0 if rows is None else rows[0])
+    there = np.setdiff1d(np.arange(start, start + len(table)), [] if gaps is None else gaps)
+    makers |= {"within decades": partial(permuted_within_decades, numbers=there), "ramp": partial(ramp, numbers=there)}
+    if len(there) < len(table):
+        makers = {name: with_gaps(make, there - start, len(table)) for name, make in makers.items()}
     if frequency is not None and len(counts) != len(table):
         raise DataError(
             f"got {len(counts)} token frequencies for {len(table)} numbers; expected one each. Give as many as rows."

@@ -22,9 +22,11 @@ def permuted(table: Table, generator: np.random.Generator) -> Table:
     return table[generator.permutation(len(table))]
 
 
-def permuted_within_decades(table: Table, generator: np.random.Generator, first: int = 0) -> Table:
-    """Rows shuffled inside each decade: keeps the trend, destroys every period up to ten. `first` is the number of row 0."""
-    decade = (np.arange(len(table)) + first) // 10
+def permuted_within_decades(
+    table: Table, generator: np.random.Generator, numbers: Int[np.ndarray, " p"] | None = None
+) -> Table:
+    """Rows shuffled inside each decade: keeps the trend, destroys every period up to ten. Rows are 0, 1, ... or the `numbers` given."""
+    decade = (np.arange(len(table)) if numbers is None else numbers) // 10
     order = np.concatenate([generator.permutation(np.flatnonzero(decade == i)) for i in np.unique(decade)])
     return table[order]
 
@@ -41,9 +43,9 @@ def _kept_fit(table: Table, covariate: Float[np.ndarray, " p"], generator: np.ra
     return fit + (table - fit)[generator.permutation(len(table))]
 
 
-def ramp(table: Table, generator: np.random.Generator) -> Table:
-    """Each channel's own best straight line plus its residuals in random order: a trend and nothing else."""
-    return _kept_fit(table, np.arange(len(table), dtype=float), generator)
+def ramp(table: Table, generator: np.random.Generator, numbers: Int[np.ndarray, " p"] | None = None) -> Table:
+    """Each channel's own best straight line in the number plus its residuals in random order: a trend and nothing else."""
+    return _kept_fit(table, np.asarray(np.arange(len(table)) if numbers is None else numbers, float), generator)
 
 
 NULLS: dict[str, NullDraw] = {
@@ -55,30 +57,21 @@ NULLS: dict[str, NullDraw] = {
 """Name -> how one draw is made. `token_frequency` makes one more where the counts of the numbers are known."""
 
 
-def with_gaps(draw: NullDraw, numbers: Int[np.ndarray, " n"], size: int, first: int) -> NullDraw:
-    """A null for a table in which numbers are missing and were filled in from their neighbours.
+def with_gaps(draw: NullDraw, known: Int[np.ndarray, " n"], size: int) -> NullDraw:
+    """A null for a table in which rows are missing and were filled in from their neighbours.
 
     Rows that were there are drawn, and the gaps filled anew in the same way: a filled row is smoother than any that was there, and a null without that
     smoothness would make periods out of it.
 
     Args:
-        draw: A null of whole tables.
-        numbers: The numbers that were there, ascending.
+        draw: A null of the rows that were there.
+        known: Which these are, ascending.
         size: Rows of the filled table.
-        first: The number of its row 0.
     """
-    known, whole = numbers - first, np.arange(size)
 
     def fill(table: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        if draw is permuted_within_decades:
-            groups = numbers // 10
-            order = np.concatenate([generator.permutation(np.flatnonzero(groups == i)) for i in np.unique(groups)])
-            drawn = table[known][order]
-        elif draw is ramp:
-            drawn = _kept_fit(table[known], known.astype(float), generator)
-        else:
-            drawn = draw(table[known], generator)
-        return np.stack([np.interp(whole, known, column) for column in drawn.T], 1)
+        drawn = draw(table[known], generator)
+        return np.stack([np.interp(np.arange(size), known, column) for column in drawn.T], 1)
 
     return fill
 
