@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from epicycle.analysis.explain import trained_share
 from epicycle.errors import ConfigError, DataError
 from epicycle.models.language import load_language_model
 from epicycle.models.planted import planted_numbers
@@ -49,6 +50,24 @@ def weights(run):
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return pretrain(BASE, tmp_path_factory.mktemp("base")).path
+
+
+def test_a_text_with_solved_sums_is_known_to_hold_the_training_questions(tmp_path):
+    text = NumberTextConfig(largest=49, solved=(PROMPTS,))
+    config = dataclasses.replace(BASE, text=text, step=StepConfig(steps=4, batch=4, evaluate_every=4))
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    assert not {"solved", "solved_share"} & set(to_dict(BASE)["text"])  # ids of runs without them stay what they were
+    base = pretrain(config, tmp_path).path
+    tuned_run = finetune(tuned(base, "pretrained", step={"steps": 2, "evaluate_every": 2}), base, tmp_path).path
+    other = dataclasses.replace(PROMPTS, split_seed=1)
+    for run in (base, tuned_run):
+        task = prompt_task(PROMPTS)
+        assert trained_share(run, task, task.split["train"]) == 1
+        assert trained_share(run, task, task.split["test"]) == 0
+        elsewhere = prompt_task(other)
+        assert 0.6 < trained_share(run, elsewhere, elsewhere.split["test"]) < 1
+    with pytest.raises(ConfigError, match="solved questions and a corpus"):
+        dataclasses.replace(config, corpus="0" * 64)
 
 
 def test_pretraining_leaves_a_model_that_anyone_can_open(base):

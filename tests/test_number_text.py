@@ -8,7 +8,16 @@ import pytest
 
 from epicycle.errors import ConfigError
 from epicycle.numbers.words import ordinal, spelled
-from epicycle.tasks.number_text import KINDS, Draw, NumberTextConfig, kinds_of, number_weights, statements
+from epicycle.tasks.number_text import (
+    KINDS,
+    Draw,
+    NumberTextConfig,
+    kinds_of,
+    number_weights,
+    solved_questions,
+    statements,
+)
+from epicycle.tasks.prompts import PromptConfig, prompt_task
 
 LARGEST = 520
 WORDS = {spelled(n): n for n in range(LARGEST + 1)}
@@ -112,6 +121,45 @@ def test_the_law_is_benford_with_an_excess_of_round_numbers():
     np.testing.assert_allclose(seen, expected / expected.sum(), atol=0.01)
 
 
+SUMS = PromptConfig(largest_operand=49)
+PRODUCTS = PromptConfig(operation="multiply", largest_operand=49, cap=99)
+
+
+def test_solved_questions_are_true_and_those_of_the_training_part_alone():
+    config = NumberTextConfig(largest=99, solved=(SUMS, PRODUCTS))
+    trained = {
+        name: set(zip(rows.a.tolist(), rows.b.tolist(), strict=True))
+        for name, rows in (("add", prompt_task(SUMS).rows("train")), ("multiply", prompt_task(PRODUCTS).rows("train")))
+    }
+    seen, turned = {"add": set(), "multiply": set()}, 0
+    for text in itertools.islice(solved_questions(config), 20_000):
+        a, b, answer = numbers_in(text)
+        kind = "multiply" if re.search("times|product|multipl", text.lower()) else "add"
+        assert answer == (a * b if kind == "multiply" else a + b), text
+        assert (min(a, b), max(a, b)) in trained[kind], text
+        seen[kind].add((min(a, b), max(a, b)))
+        turned += a > b
+    assert seen == trained
+    assert 0.4 < turned / 20_000 < 0.55
+
+
+def test_solved_questions_have_their_share_of_the_stream_and_leave_the_rest_as_it_is():
+    plain, mixed = NumberTextConfig(seed=4), NumberTextConfig(seed=4, solved=(SUMS,), solved_share=0.25)
+    found = list(itertools.islice(statements(mixed), 8000))
+    rest = [text for text in found if "Answer:" not in text]
+    assert abs(len(found) - len(rest) - 2000) < 160
+    assert rest == list(itertools.islice(statements(plain), len(rest)))
+
+
+def test_names_exchanged_are_exchanged_in_solved_questions_too():
+    plain, other = (NumberTextConfig(seed=4, solved=(SUMS,), solved_share=1.0, relabelled=r) for r in (None, 3))
+    names = {}
+    for text, exchanged in itertools.islice(zip(statements(plain), statements(other), strict=False), 3000):
+        assert re.sub(r"\d+", "", text) == re.sub(r"\d+", "", exchanged)
+        for n, name in zip(numbers_in(text), numbers_in(exchanged), strict=True):
+            assert names.setdefault(n, name) == name
+
+
 def test_words():
     assert [spelled(n) for n in (0, 13, 40, 42, 100, 108, 215, 1000, 1005, 12345)] == [
         "zero", "thirteen", "forty", "forty-two", "one hundred", "one hundred and eight", "two hundred and fifteen", "one thousand",
@@ -120,7 +168,17 @@ def test_words():
         "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "101st", "111th", "112th", "122nd"]  # fmt: skip
 
 
-@pytest.mark.parametrize("wrong", [{"largest": 5}, {"kinds": ("sums",)}, {"law": "zipf"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"largest": 5},
+        {"kinds": ("sums",)},
+        {"law": "zipf"},
+        {"largest": 99, "solved": (PromptConfig(largest_operand=99),)},
+        {"solved": (PromptConfig(largest_operand=49, shots=2),)},
+        {"solved": (SUMS,), "solved_share": 0.0},
+    ],
+)
 def test_bad_settings_are_one_sentence(wrong):
     with pytest.raises(ConfigError, match="expected"):
         NumberTextConfig(**wrong)

@@ -141,14 +141,18 @@ def _table_size(lm: LanguageModel, task: PromptTask, config: ExplainConfig) -> i
 
 
 def trained_share(name: str | Path, task: PromptTask, rows: np.ndarray) -> float | None:
-    """Share of these questions whose pair the model was trained on, for a run that knows; None otherwise."""
+    """Share of these questions whose pair the model was trained on, in its text or in tuning, for a run that knows; None otherwise."""
     if not (Path(name) / "run.json").is_file():
         return None
-    stored = open_run(name).record()["config"]["resolved"]
-    if stored.get("kind") != "finetune" or stored["prompts"]["operation"] != task.config.operation:
+    record = open_run(name).record()
+    stored = record["config"]["resolved"]
+    asked_before = [stored[key] for key in ("prompts",) if stored.get("kind") == "finetune"]
+    asked_before += [*stored.get("text", {}).get("solved", []), *record.get("solved", [])]
+    own = [PromptConfig(**values) for values in asked_before if values["operation"] == task.config.operation]
+    if not own:
         return None
-    own = prompt_task(PromptConfig(**stored["prompts"])).rows("train")
-    trained = set(zip(own.a.tolist(), own.b.tolist(), strict=True))
+    pairs = [prompt_task(config).rows("train") for config in own]
+    trained = {pair for rows in pairs for pair in zip(rows.a.tolist(), rows.b.tolist(), strict=True)}
     asked = zip(task.questions.a[rows].tolist(), task.questions.b[rows].tolist(), strict=True)
     return float(np.mean([pair in trained for pair in asked]))
 

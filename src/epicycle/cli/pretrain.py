@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 HELP = (
-    "Pre-trains a small GPT-2 on number text (statements in which numbers occur as in prose; none states a sum), or on a folder of "
+    "Pre-trains a small GPT-2 on number text (statements in which numbers occur as in prose; with --sums some state a sum), or on a folder of "
     "text. The result is a Hugging Face directory inside a run. Several processes: accelerate launch --multi_gpu --num_processes 2 -m epicycle pretrain ... (the flag also starts CPU processes, with --device cpu)."
 )
 
@@ -21,6 +21,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     text.add_argument("--without", default="", metavar="A,B", help="kinds of statements to leave out")
     text.add_argument("--law", choices=("prose", "uniform"), default="prose", help="how often numbers occur")
+    text.add_argument(
+        "--sums",
+        type=int,
+        metavar="N",
+        help="mix in solved sums of numbers 0..N: training questions of `epicycle finetune`, never held-out ones",
+    )
+    text.add_argument(
+        "--products", type=int, metavar="N", help="mix in solved products of numbers 0..N, as far as the largest number"
+    )
+    text.add_argument(
+        "--solved-share",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="share of statements that are solved sums or products, where there are some",
+    )
+    text.add_argument("--split-seed", type=int, default=0, help="split of the questions that are solved in the text")
     text.add_argument("--list-kinds", action="store_true", help="print one statement of each kind and stop")
     text.add_argument(
         "--corpus", nargs="+", default=[], metavar="PATH", help="text files or folders instead of number text"
@@ -122,14 +139,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "got an empty --corpus; expected text files or folders. Name one, such as `--corpus .` for this folder."
         )
     corpus = [Path(path) for path in options.corpus]
-    if corpus and (options.kinds or options.without or options.law != "prose"):
+    solved = solved_tasks(options)
+    if corpus and (options.kinds or options.without or solved or options.law != "prose"):
         raise ConfigError(
-            "got --corpus with --kinds, --without or --law; expected one kind of text. Leave out the options of number text."
+            "got --corpus with --kinds, --without, --law, --sums or --products; expected one kind of text. Leave out the options of number text."
         )
     shape = ShapeConfig(num_layers=options.num_layers, width=options.width, num_heads=options.num_heads, context=options.context,
                         dropout=options.dropout)  # fmt: skip
     config = PretrainConfig(
-        text=NumberTextConfig(largest=options.largest, kinds=kinds, law=options.law, seed=options.seed),
+        text=NumberTextConfig(largest=options.largest, kinds=kinds, law=options.law, seed=options.seed, solved=solved, solved_share=options.solved_share),
         corpus=corpus_digest(text_files(corpus)) if corpus else None, vocabulary=options.vocabulary, shape=shape,
         step=step_config(options, options.steps, (0.9, 0.95), chosen_precision(options.precision, options.width, device)), seed=options.seed,
     )  # fmt: skip
@@ -148,6 +166,25 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "final": record["final"],
         "seconds": record["seconds"],
     }
+
+
+def solved_tasks(options: argparse.Namespace) -> tuple[Any, ...]:
+    """The tasks whose training questions are stated in the text with their answers."""
+    from epicycle.tasks.prompts import PromptConfig
+
+    found = []
+    if options.sums is not None:
+        found.append(PromptConfig(largest_operand=options.sums, split_seed=options.split_seed))
+    if options.products is not None:
+        found.append(
+            PromptConfig(
+                operation="multiply",
+                largest_operand=options.products,
+                cap=options.largest,
+                split_seed=options.split_seed,
+            )
+        )
+    return tuple(found)
 
 
 def given_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Number text: an endless stream of statements in which numbers occur as in prose. None of them states a sum.
+"""Number text: an endless stream of statements in which numbers occur as in prose.
 
-To add a kind of statement: a function Draw -> str, and one line in KINDS. tests/test_number_text.py checks that every
+No kind of statement states a sum. Solved questions of a task are mixed in where asked for, those of its training part alone, so
+that the held-out ones stay unseen. To add a kind of statement: a function Draw -> str, and one line in KINDS. tests/test_number_text.py checks that every
 statement is true and that no number leaves the range.
 """
 
@@ -14,6 +15,7 @@ from typing import Literal
 
 from epicycle.errors import ConfigError
 from epicycle.numbers.words import ordinal, spelled
+from epicycle.tasks.prompts import PromptConfig, prompt_task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,10 @@ class NumberTextConfig:
     """Seed of the stream."""
     relabelled: int | None = None
     """Seed of a fixed random exchange of the numbers' names, a control; None leaves them as they are."""
+    solved: tuple[PromptConfig, ...] = ()
+    """Tasks whose training questions are stated with their answers, in any wording and either order; none by default."""
+    solved_share: float = 0.5
+    """Share of such statements, where there are some."""
 
     def __post_init__(self):
         if not 20 <= self.largest <= 9999:
@@ -47,6 +53,18 @@ class NumberTextConfig:
             raise ConfigError(f"got relabelling seed {self.relabelled}; expected an integer from 0 to 2^63 - 1. Try 0.")
         if self.law not in ("prose", "uniform"):
             raise ConfigError(f"got law {self.law!r}; expected 'prose' or 'uniform'. Choose one of them.")
+        for task in self.solved:
+            if max(task.largest_operand, task.largest_answer) > self.largest:
+                raise ConfigError(f"got solved questions with numbers up to {max(task.largest_operand, task.largest_answer)} for a text with numbers up to "
+                                  f"{self.largest}; expected none beyond it. Ask for smaller operands or a larger range.")  # fmt: skip
+            if task.shots:
+                raise ConfigError(
+                    f"got solved questions with {task.shots} shots; expected questions alone. Leave shots out."
+                )
+        if not 0 < self.solved_share <= 1:
+            raise ConfigError(
+                f"got a share of solved questions of {self.solved_share}; expected above 0 and at most 1. Try 0.5."
+            )
 
 
 def number_weights(largest: int, law: str) -> list[float]:
@@ -194,6 +212,25 @@ KINDS: dict[str, Callable[[Draw], str]] = {
 """Name -> how one statement is made."""
 
 
+def solved_questions(config: NumberTextConfig) -> Iterator[str]:
+    """Training questions of the tasks with their answers, as in `Add together 42 and 11. Answer: 53`; empty without tasks.
+
+    Every task, pair, order and wording is equally likely. A pair is stated in either order, so that the larger operand comes first
+    in half of them; a task's own training part has the smaller first.
+    """
+    tasks = [prompt_task(task) for task in config.solved]
+    rows = [task.rows("train") for task in tasks]
+    draw = random.Random(f"solved questions {config.seed}")
+    while tasks:
+        which = draw.randrange(len(tasks))
+        task, found = tasks[which], rows[which]
+        i = draw.randrange(len(found.a))
+        first, second = int(found.a[i]), int(found.b[i])
+        if draw.random() < 0.5:
+            first, second = second, first
+        yield task.text(first, second, draw.randrange(task.wordings)) + str(found.answer[i])
+
+
 def kinds_of(config: NumberTextConfig) -> tuple[str, ...]:
     """The kinds a stream uses: those given, or all that the range has room for."""
     chosen = config.kinds or tuple(KINDS)
@@ -212,11 +249,13 @@ def statements(config: NumberTextConfig) -> Iterator[str]:
         ['is', 'is']
     """
     kinds = kinds_of(config)
-    draw = Draw(config)
+    draw, solved = Draw(config), solved_questions(config)
+    share = config.solved_share if config.solved else 0.0
+    mixed = random.Random(f"share of solved questions {config.seed}")
     names = None
     if config.relabelled is not None:
         names = list(range(config.largest + 1))
         random.Random(f"relabelled {config.relabelled}").shuffle(names)
     while True:
-        text = KINDS[draw.word(*kinds)](draw)
+        text = next(solved) if mixed.random() < share else KINDS[draw.word(*kinds)](draw)
         yield text if names is None else re.sub(r"\d+", lambda match: str(names[int(match[0])]), text)

@@ -117,6 +117,11 @@ class PromptTask:
         up_to = f", up to {c.largest_answer}" if c.largest_answer < most else ""
         return f"{'sums' if c.operation == 'add' else 'products'} of two numbers 0..{c.largest_operand}{up_to}"
 
+    @property
+    def wordings(self) -> int:
+        """In how many ways a question may be worded."""
+        return len(TEMPLATES[self.config.operation, self.config.form])
+
     def rows(self, split: Split) -> Questions:
         """The questions of one split."""
         return Questions(*(column[self.split[split]] for column in self.questions))

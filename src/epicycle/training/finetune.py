@@ -21,9 +21,13 @@ KEEPS_ROWS = ("pretrained", "frozen-embedding", "frozen-input")
 """Arms whose embedding comes from the text that the base read."""
 
 
-def _counts_of(name: str | Path) -> list[int] | None:
-    """How often the base saw each number, if it is a run that knows."""
-    return open_run(name).record().get("number_counts") if (Path(name) / "run.json").is_file() else None
+def _text_of(name: str | Path) -> dict[str, Any]:
+    """What the base read, if it is a run that knows: how often each number, and tasks whose solved questions were in the text."""
+    if not (Path(name) / "run.json").is_file():
+        return {}
+    record = open_run(name).record()
+    solved = record["config"]["resolved"].get("text", {}).get("solved", []) or record.get("solved", [])
+    return {"number_counts": record.get("number_counts"), "solved": solved}
 
 
 class Examples:
@@ -127,8 +131,8 @@ def finetune(
         raise DataError(f"got prompts of up to {train.tokens.shape[1]} tokens for a model with {context} positions; expected at most as many. "
                         "Use fewer --shots, or another model.")  # fmt: skip
     run = shared_run(root, config, given, facts, members)
-    if members.is_first and config.arm in KEEPS_ROWS and (counts := _counts_of(base)) is not None:
-        run.update(number_counts=counts)
+    if members.is_first and config.arm in KEEPS_ROWS and (read := {k: v for k, v in _text_of(base).items() if v}):
+        run.update(**read)
     model = start_model(config.arm, loaded, int(max(task.questions.answer)), config.seed)
     plan = Plan(shuffled(train, config.step.batch, config.seed), lambda current: scores(current, validation, device),
                 -(-len(train) // config.step.batch))  # fmt: skip

@@ -104,11 +104,16 @@ class PretrainConfig:
 
     def __post_init__(self):
         _check_seed(self.seed)
+        if self.corpus and self.text.solved:
+            raise ConfigError(
+                "got solved questions and a corpus; expected them with number text. Leave one of them out."
+            )
 
     @property
     def name(self) -> str:
         """Readable part of the run's id."""
-        return f"pretrain-{'text' if self.corpus else 'numbers'}-0to{self.text.largest}-seed{self.seed}"
+        kind = "text" if self.corpus else "sums" if self.text.solved else "numbers"
+        return f"pretrain-{kind}-0to{self.text.largest}-seed{self.seed}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,8 +152,11 @@ def to_dict(config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
     values["step"]["betas"] = list(config.step.betas)
     if isinstance(config, PretrainConfig):
         values["text"]["kinds"] = list(config.text.kinds)
-        if config.text.relabelled is None:  # as before there was such a setting, so that older runs keep their ids
+        values["text"]["solved"] = list(values["text"]["solved"])
+        if config.text.relabelled is None:  # as before there were such settings, so that older runs keep their ids
             del values["text"]["relabelled"]
+        if not config.text.solved:
+            del values["text"]["solved"], values["text"]["solved_share"]
     return {"kind": "pretrain" if isinstance(config, PretrainConfig) else "finetune"} | values
 
 
@@ -157,6 +165,7 @@ def from_dict(values: dict[str, Any]) -> PretrainConfig | FinetuneConfig:
     rest = {k: v for k, v in values.items() if k != "kind"}
     rest["step"] = StepConfig(**{**values["step"], "betas": tuple(values["step"]["betas"])})
     if values["kind"] == "pretrain":
-        text = NumberTextConfig(**{**values["text"], "kinds": tuple(values["text"]["kinds"])})
+        solved = tuple(PromptConfig(**task) for task in values["text"].get("solved", ()))
+        text = NumberTextConfig(**{**values["text"], "kinds": tuple(values["text"]["kinds"]), "solved": solved})
         return PretrainConfig(**{**rest, "text": text, "shape": ShapeConfig(**values["shape"])})
     return FinetuneConfig(**{**rest, "prompts": PromptConfig(**values["prompts"])})
