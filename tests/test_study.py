@@ -1,5 +1,6 @@
 """A whole study, as small as it can be: jobs in processes, pages, the ledger, and running it again."""
 
+import dataclasses
 import json
 import re
 import time
@@ -8,11 +9,14 @@ import pytest
 
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError, RunError
+from epicycle.models.language import start_digest
 from epicycle.studies import zhou2024
 from epicycle.studies.zhou2024_claims import CLAIMS, ledger
 from epicycle.sweep.jobs import Job, run_jobs
 from epicycle.sweep.pool import LocalPool
 from epicycle.training.language_config import ShapeConfig, StepConfig
+
+ARMS = ("scratch", "frozen-embedding", zhou2024.GENTLE)
 
 
 def tiny(name):
@@ -20,7 +24,8 @@ def tiny(name):
     return zhou2024.Preset(
         name=name, largest=49, largest_operand=24, shape=ShapeConfig(num_layers=1, width=48, num_heads=4, context=32),
         pretraining=StepConfig(steps=40, batch=8, evaluate_every=20, learning_rate=3e-3),
-        finetuning=StepConfig(steps=40, batch=16, evaluate_every=20, learning_rate=3e-3), arms=("scratch", "frozen-embedding"),
+        finetuning=StepConfig(steps=40, batch=16, evaluate_every=20, learning_rate=3e-3), arms=ARMS,
+        with_sums=StepConfig(steps=30, batch=8, evaluate_every=15, learning_rate=3e-3), gently=StepConfig(steps=40, batch=16, evaluate_every=20),
     )  # fmt: skip
 
 
@@ -38,17 +43,41 @@ def made(tmp_path_factory):
 
 
 def test_every_arm_and_seed_is_trained_and_explained(made):
-    assert (
-        set(made.finetuned)
-        == set(made.explanations)
-        == {(arm, seed) for arm in ("scratch", "frozen-embedding") for seed in range(3)}
-    )
+    assert set(made.finetuned) == set(made.explanations) == {(arm, seed) for arm in ARMS for seed in range(3)}
     assert set(made.embeddings) == {0, 1, 2}
     for (arm, seed), run in made.finetuned.items():
         resolved = run.record()["config"]["resolved"]
-        assert (resolved["arm"], resolved["seed"]) == (arm, seed)
+        assert (resolved["arm"], resolved["seed"]) == ("pretrained" if arm == zhou2024.GENTLE else arm, seed)
         assert [line["step"] for line in run.history()] == [0, 20, 40]
     assert len({run.id for run in made.pretrained.values()}) == 3
+
+
+def test_the_gently_tuned_arm_starts_from_a_model_that_read_training_sums(made):
+    for seed, base in made.readers.items():
+        [solved] = base.record()["config"]["resolved"]["text"]["solved"]
+        run = made.finetuned[zhou2024.GENTLE, seed]
+        assert run.record()["config"]["resolved"]["start"] == start_digest(base.path)
+        assert (
+            run.record()["config"]["resolved"]["prompts"] == solved
+        )  # so that what is held out there is held out here
+        assert made.explanations[zhou2024.GENTLE, seed].facts["questions"]["trained_on"] == 0
+    assert set(made.readers) == {0, 1, 2}
+
+
+def test_a_whole_study_has_every_variant_of_both_tuned_arms():
+    chosen = zhou2024.preset("full")
+    jobs = {job.name: job for job in zhou2024.jobs_of(chosen, "runs")}
+    for name, arm, seed in zhou2024.variants_of(chosen):
+        [on] = jobs[f"explain {zhou2024.variant_job(name, arm, seed)}"].after
+        base = {"pretrained": f"pretrain {seed}", zhou2024.GENTLE: f"read sums {seed}"}[arm]
+        if name in zhou2024.OTHER_TASKS:
+            assert jobs[on].after == (base,)
+        else:
+            assert on == (base if name == zhou2024.PROMPTED else f"{arm} {seed}")
+    without = dataclasses.replace(chosen, arms=("scratch",), extras=False)
+    assert not any("sums" in job.name for job in zhou2024.jobs_of(without, "runs"))
+    with pytest.raises(ConfigError, match="laptop or full"):
+        zhou2024.reproduce("quick", arms=[zhou2024.GENTLE])
 
 
 def test_verdicts_say_what_they_lack(made):

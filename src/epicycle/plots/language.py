@@ -8,7 +8,7 @@ import numpy as np
 from epicycle.plots import style
 
 ARM_COLORS = {
-    "pretrained": "#14213d", "scratch": "#c1121f", "frozen-embedding": "#1f6f8b", "planted-embedding": "#2a9d5c",
+    "pretrained": "#14213d", "gently-tuned": "#b8860b", "scratch": "#c1121f", "frozen-embedding": "#1f6f8b", "planted-embedding": "#2a9d5c",
     "random-embedding": "#d1603d", "frozen-input": "#9b4dca", "frozen-output": "#8a8f98",
 }  # fmt: skip
 NAMED_PERIODS = (100.0, 50.0, 20.0, 10.0, 5.0, 10 / 3, 2.5, 2.0)

@@ -16,8 +16,13 @@ from epicycle.report.ledger import ledger_section, verdict_counts
 from epicycle.report.page import Page, Section, Tile, drawing, number, table
 from epicycle.report.references import LANGUAGE, REFERENCES
 from epicycle.studies.ledger import Entry
-from epicycle.studies.zhou2024 import Study, preset
+from epicycle.studies.zhou2024 import GENTLE, PROMPTED, Study, preset
 from epicycle.training.arm_names import ARMS
+
+STARTS = ARMS | {
+    GENTLE: "everything from a model whose text also stated training questions with their answers; five epochs at 1e-4 without decay"
+}
+"""Arm -> what it starts from."""
 
 
 def _accuracies(study: Study, arm: str) -> list[float]:
@@ -44,7 +49,16 @@ def finding(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
     beyond = sum(all(a["p_value"] <= 0.01 for a in found) for found in at)
     top = sum(all(a["place"] <= 10 for a in found) for found in at)
     sentences.append(f"Periods 2, 2.5, 5 and 10 of the pre-trained embedding are all beyond numbers permuted within decades (p <= 0.01) in {beyond} of {len(at)} seeds, and "
-                     f"all among its ten largest without the trend in {top}. No sentence it read states a sum.")  # fmt: skip
+                     f"all among its ten largest without the trend in {top}. No sentence that these read states a sum.")  # fmt: skip
+    if GENTLE in chosen.arms:
+        sentences.append(f"A model whose text also states training sums answers {_range(_accuracies(study, GENTLE))} of the held-out ones after five gentle epochs.")  # fmt: skip
+    prompted = [
+        found.ablations.row("none", "none")["accuracy"]
+        for (name, _), found in study.variants.items()
+        if name == PROMPTED and found.ablations
+    ]
+    if prompted:
+        sentences.append(f"Shown four solved sums and not tuned at all, it answers {_range(prompted)}.")
     counts = verdict_counts(entries)
     if len(chosen.seeds) >= 3:
         sentences.append(f"Of {len(entries)} claims, {counts['confirmed']} are confirmed, {counts['refuted']} refuted and {counts['undetermined']} undetermined on these models; "
@@ -69,13 +83,13 @@ def _curves(study: Study) -> Section:
     for arm in study.preset.arms:
         test = _accuracies(study, arm)
         final = [study.finetuned[arm, seed].record()["final"] for seed in study.preset.seeds]
-        rows.append([arm, ARMS[arm], *(f"{a:.2%}" for a in test), number(float(np.mean([f["train_loss"] for f in final]))),
+        rows.append([arm, STARTS[arm], *(f"{a:.2%}" for a in test), number(float(np.mean([f["train_loss"] for f in final]))),
                      number(float(np.mean([f["validation_loss"] for f in final])))])  # fmt: skip
     body += table(["arm", "start", *(f"test, seed {seed}" for seed in study.preset.seeds), "training loss", "validation loss"], rows,
-                  "Same questions, same steps, same optimiser in every arm; losses in nats, means over seeds.")  # fmt: skip
+                  "Same questions, same steps, same optimiser in every arm, but for gently-tuned; losses in nats, means over seeds.")  # fmt: skip
     return Section("arms", "Arms", "The same model trained on the same sums from different starts.", body,
                    ("Seeds share the split of questions.", "Embedding and unembedding are tied, so freezing one freezes both (frozen-input and frozen-output tell them apart).",
-                    "One recipe serves all arms: an arm that fails may succeed with another, or with more steps."))  # fmt: skip
+                    "One recipe serves all arms but gently-tuned: an arm that fails may succeed with another, or with more steps."))  # fmt: skip
 
 
 def _spectra(study: Study) -> Section:
@@ -84,7 +98,7 @@ def _spectra(study: Study) -> Section:
     shown += [
         (arm, study.explanations[arm, seed])
         for arm in study.preset.arms
-        if arm in ("scratch", "pretrained", "planted-embedding", "random-embedding")
+        if arm in ("scratch", "pretrained", "planted-embedding", "random-embedding", GENTLE)
     ]
     body = ""
     for title, found in shown:
@@ -94,7 +108,12 @@ def _spectra(study: Study) -> Section:
         marked = [int(i) for i in np.argsort(-spectrum.share, kind="stable")[:6]]
         body += spectrum_drawing(spectrum, marked, f"Embedding spectrum: {title}", title=f"{title}, seed {seed}")
     named = [(f"pre-trained, seed {seed}", found) for seed, found in study.embeddings.items()]
-    named += [(f"{arm}, seed {seed}", found) for (arm, seed), found in study.explanations.items() if arm in ("scratch", "pretrained", "random-embedding")]  # fmt: skip
+    named += [
+        (f"pre-trained with sums, seed {seed}", found)
+        for (name, seed), found in study.variants.items()
+        if name == PROMPTED
+    ]
+    named += [(f"{arm}, seed {seed}", found) for (arm, seed), found in study.explanations.items() if arm in ("scratch", "pretrained", "random-embedding", GENTLE)]  # fmt: skip
     rows = []
     for name, found in named:
         if found.spectrum is not None:

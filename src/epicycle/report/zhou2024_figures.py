@@ -22,7 +22,7 @@ from epicycle.plots import style
 from epicycle.plots.spectra import spectrum
 from epicycle.report.page import Page, Section, Tile, drawing
 from epicycle.studies.ledger import Entry
-from epicycle.studies.zhou2024 import PROMPTED, Study
+from epicycle.studies.zhou2024 import GENTLE, PROMPTED, Study
 
 LAYERS = 15
 """Last layers shown, as in the paper."""
@@ -292,14 +292,22 @@ FIGURES: tuple[Figure, ...] = tuple(
 """The published figures in the order of the paper; file names as there, but for two that are cut short."""
 
 
+def shows_gentle(study: Study) -> bool:
+    """Whether the tuned model of the figures is the one that read sums and was tuned gently, which is nearest to the paper's."""
+    return any(arm == GENTLE for arm, _ in study.explanations)
+
+
 def models_of(study: Study) -> Mapping[str, Any]:
     """Role -> what a study has for it: the first seed, for the second prompted model the second."""
     seeds = study.seeds
     first, second = seeds[0], seeds[min(1, len(seeds) - 1)]
+    gentle = shows_gentle(study)
+    variants = study.gentle_variants if gentle else study.variants
     found = {
-        "tuned": study.explanations.get(("pretrained", first)), "base": study.embeddings.get(first), "scratch": study.explanations.get(("scratch", first)),
+        "tuned": study.explanations.get((GENTLE if gentle else "pretrained", first)), "scratch": study.explanations.get(("scratch", first)),
+        "base": study.variants.get((PROMPTED, first)) if gentle and (PROMPTED, first) in study.variants else study.embeddings.get(first),
         "prompted": study.variants.get((PROMPTED, first)), "second prompted": study.variants.get((PROMPTED, second)) if second != first else None,
-        "second format": study.variants.get(("second format", first)), "products": study.variants.get(("products", first)),
+        "second format": variants.get(("second format", first)), "products": variants.get(("products", first)),
         "arms": study if {("scratch", first), ("frozen-embedding", first)} <= set(study.finetuned) else None,
     }  # fmt: skip
     return {role: found.get(role) for role in ROLES}
@@ -352,7 +360,9 @@ def gallery_page(
 ) -> Page:
     """Draw every figure that can be drawn and show it beside the paper's takeaway and our verdict."""
     drawn = draw_figures(study, directory, progress)
-    verdicts = {entry.claim.id: entry for entry in entries}
+    suffix = "-gentle" if shows_gentle(study) else ""
+    graded = {entry.claim.id: entry for entry in entries}
+    verdicts = {name: graded.get(name + suffix, entry) for name, entry in graded.items() if "-" not in name}
     shown = [each for each in drawn if each.svg is not None]
     sections = []
     for role in dict.fromkeys(figure.role for figure in FIGURES):

@@ -43,7 +43,14 @@ VARIANTS: dict[str, Callable[[ExplainConfig], ExplainConfig]] = {
 OTHER_TASKS: dict[str, dict[str, Any]] = {"second format": {"form": "polish"}, "products": {"operation": "multiply"}}
 """Name -> what else the pre-trained model is tuned on."""
 PROMPTED = "4 shots"
-"""The pre-trained model without any tuning, shown four solved sums."""
+"""The model that read solved sums, without any tuning, shown four of them."""
+GENTLE = "gently-tuned"
+"""The arm that starts from the model that read solved sums and is tuned as the paper tunes: few epochs, a small rate, no decay. Its base can
+add before it is tuned, as GPT-2-XL can."""
+
+
+STEPS = ("pretraining", "finetuning", "with_sums", "gently")
+"""Fields of a preset that hold a training."""
 
 
 def _ablated(config: ExplainConfig, **changes: Any) -> ExplainConfig:
@@ -58,6 +65,7 @@ ALL_ARMS = (
     "random-embedding",
     "frozen-input",
     "frozen-output",
+    GENTLE,
 )
 
 
@@ -77,6 +85,10 @@ class Preset:
     seeds: tuple[int, ...] = (0, 1, 2)
     extras: bool = False
     """Other tasks, prompting and the variants of removal too."""
+    with_sums: StepConfig | None = None
+    """Pre-training on text half of which is solved sums: what is prompted and tuned gently. None where neither is done."""
+    gently: StepConfig | None = None
+    """That tuning."""
 
 
 def _steps(largest_operand: int, batch: int, epochs: int) -> tuple[int, int]:
@@ -87,14 +99,25 @@ def _steps(largest_operand: int, batch: int, epochs: int) -> tuple[int, int]:
 
 
 def _preset(name: str, largest: int, operand: int, shape: ShapeConfig, steps: int, epochs: int, rate: float, precision: Any,
-            arms: tuple[str, ...], seeds: tuple[int, ...] = (0, 1, 2), *, extras: bool = False) -> Preset:  # fmt: skip
+            arms: tuple[str, ...], seeds: tuple[int, ...] = (0, 1, 2), *, extras: bool = False, sums: int = 0) -> Preset:  # fmt: skip
     total, tenth = _steps(operand, 32, epochs)
+    read = StepConfig(
+        steps=steps,
+        batch=8,
+        learning_rate=4e-3,
+        weight_decay=0.2,
+        betas=(0.9, 0.95),
+        precision=precision,
+        evaluate_every=max(1, steps // 10),
+    )
+    few, every = _steps(operand, 32, 5)
+    gently = StepConfig(steps=few, batch=32, learning_rate=1e-4, precision=precision, evaluate_every=every)
     return Preset(
         name=name, largest=largest, largest_operand=operand, shape=shape, arms=arms, seeds=seeds, extras=extras,
-        pretraining=StepConfig(steps=steps, batch=8, learning_rate=4e-3, weight_decay=0.2, betas=(0.9, 0.95), precision=precision,
-                               evaluate_every=max(1, steps // 10)),
+        pretraining=read,
         finetuning=StepConfig(steps=total, batch=32, learning_rate=rate, weight_decay=1.0, betas=(0.9, 0.98), precision=precision,
                               evaluate_every=tenth),
+        with_sums=dataclasses.replace(read, steps=sums, evaluate_every=max(1, sums // 10)) if sums else None, gently=gently if sums else None,
     )  # fmt: skip
 
 
@@ -102,7 +125,8 @@ def preset(name: str) -> Preset:
     """A named experiment.
 
     `demo`: numbers 0..99, one layer, one seed, two arms. `quick`: the same with three seeds and five arms. `laptop`: numbers
-    0..199, two layers of width 256, three seeds, five arms. `full`: the same with seven arms, two more tasks, prompting, and every control.
+    0..199, two layers of width 256, three seeds, five arms. `full`: the same with eight arms, one of them from text that states sums, two more
+    tasks, prompting, and every control.
 
     Raises:
         ConfigError: There is no preset of that name.
@@ -115,7 +139,7 @@ def preset(name: str) -> Preset:
     if name in ("laptop", "full"):
         is_full = name == "full"
         return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 5200, 36, 2e-3, "bfloat16",
-                       ALL_ARMS if is_full else ALL_ARMS[:5], extras=is_full)  # fmt: skip
+                       ALL_ARMS if is_full else ALL_ARMS[:5], extras=is_full, sums=6400)  # fmt: skip
     raise ConfigError(
         f"got preset {name!r}; expected quick, laptop or full (demo is that of `epicycle demo`). Choose one."
     )
@@ -135,18 +159,30 @@ class Study(NamedTuple):
     explanations: dict[tuple[str, int], Explanation]
     variants: dict[tuple[str, int], Explanation]
     """By name (of VARIANTS, OTHER_TASKS, or PROMPTED) and seed; empty without extras."""
+    gentle_variants: dict[tuple[str, int], Explanation] = {}  # noqa: RUF012
+    """The same of the gently tuned arm."""
+    readers: dict[int, Run] = {}  # noqa: RUF012
+    """The models that read solved sums, by seed."""
 
 
-def pretrain_config(chosen: Preset, seed: int) -> PretrainConfig:
-    """The pre-training of one seed: seed of text and of weights."""
+def pretrain_config(chosen: Preset, seed: int, *, with_sums: bool = False) -> PretrainConfig:
+    """The pre-training of one seed: seed of text and of weights. With sums, the text states the training questions with their answers."""
+    text = NumberTextConfig(largest=chosen.largest, seed=seed)
+    if not with_sums:
+        return PretrainConfig(text=text, shape=chosen.shape, step=chosen.pretraining, seed=seed)
+    assert chosen.with_sums is not None
+    solved = (PromptConfig(largest_operand=chosen.largest_operand),)
     return PretrainConfig(
-        text=NumberTextConfig(largest=chosen.largest, seed=seed), shape=chosen.shape, step=chosen.pretraining, seed=seed
+        text=dataclasses.replace(text, solved=solved), shape=chosen.shape, step=chosen.with_sums, seed=seed
     )
 
 
 def finetune_config(chosen: Preset, arm: str, seed: int, start: str) -> FinetuneConfig:
     """One arm of one seed; all seeds share the split, so that they answer the same questions."""
     prompts = PromptConfig(largest_operand=chosen.largest_operand)
+    if arm == GENTLE:
+        assert chosen.gently is not None
+        return FinetuneConfig(arm="pretrained", start=start, prompts=prompts, step=chosen.gently, seed=seed)
     return FinetuneConfig(arm=arm, start=start, prompts=prompts, step=chosen.finetuning, seed=seed)
 
 
@@ -198,12 +234,17 @@ def _explain_job(before: dict[str, str], chosen: Preset, variant: str, root: str
     return str(explain(model, config, root, device=device).run.path)
 
 
-def _other_job(before: dict[str, str], chosen: Preset, name: str, seed: int, root: str, device: str) -> str:
+def _other_job(before: dict[str, str], chosen: Preset, name: str, arm: str, seed: int, root: str, device: str) -> str:
     [base] = before.values()
     config = dataclasses.replace(
-        finetune_config(chosen, "pretrained", seed, start_digest(base)), prompts=other_prompts(chosen, name)
+        finetune_config(chosen, arm, seed, start_digest(base)), prompts=other_prompts(chosen, name)
     )
     return str(finetune(config, base, root, device=device).path)
+
+
+def reads_sums(chosen: Preset) -> bool:
+    """Whether some of its models read solved sums."""
+    return chosen.with_sums is not None and (chosen.extras or GENTLE in chosen.arms)
 
 
 def jobs_of(chosen: Preset, root: str, device: str = "cpu") -> list[Job]:
@@ -221,30 +262,52 @@ def jobs_of(chosen: Preset, root: str, device: str = "cpu") -> list[Job]:
         )
         for seed in seeds
     ]
-    cost = chosen.finetuning.steps * per_step["fine"]
+    if reads_sums(chosen):
+        assert chosen.with_sums is not None
+        cost = chosen.with_sums.steps * per_step["pre"]
+        readers = ((seed, to_dict(pretrain_config(chosen, seed, with_sums=True))) for seed in seeds)
+        found += [Job(f"read sums {seed}", _pretrain_job, (config, root, device), (), cost) for seed, config in readers]
     for seed in seeds:
-        base = f"pretrain {seed}"
         for arm in chosen.arms:
-            name = f"{arm} {seed}"
+            name, base = f"{arm} {seed}", f"{'read sums' if arm == GENTLE else 'pretrain'} {seed}"
+            cost = finetune_config(chosen, arm, seed, "").step.steps * per_step["fine"]
             found.append(Job(name, _finetune_job, (chosen, arm, seed, root, device), (base,), cost))
-            found.append(Job(f"explain {name}", _explain_job, (chosen, "", root, device), (name,), 8.0))
-        found.append(Job(f"explain {base}", _explain_job, (chosen, "", root, device), (base,), 8.0))
-        if chosen.extras:
-            others = ((name, (chosen, name, seed, root, device)) for name in OTHER_TASKS)
-            found += [Job(f"{name} {seed}", _other_job, arguments, (base,), cost) for name, arguments in others]
-            for name in variant_names(chosen):
-                on = f"{name} {seed}" if name in OTHER_TASKS else base if name == PROMPTED else f"pretrained {seed}"
-                found.append(
-                    Job(f"explain {name}, seed {seed}", _explain_job, (chosen, name, root, device), (on,), 8.0)
-                )
+            found.append(Job(f"explain {name}", _explain_job, (chosen, "", root, device), (name,), 12.0))
+            others = OTHER_TASKS if chosen.extras and arm in VARIED else ()
+            for other in others:
+                arguments = (chosen, other, arm, seed, root, device)
+                found.append(Job(variant_job(other, arm, seed), _other_job, arguments, (base,), cost))
+        found.append(
+            Job(f"explain pretrain {seed}", _explain_job, (chosen, "", root, device), (f"pretrain {seed}",), 12.0)
+        )
+    for name, arm, seed in variants_of(chosen):
+        on = (
+            variant_job(name, arm, seed)
+            if name in OTHER_TASKS
+            else f"read sums {seed}"
+            if name == PROMPTED
+            else f"{arm} {seed}"
+        )
+        job = f"explain {variant_job(name, arm, seed)}"
+        found.append(Job(job, _explain_job, (chosen, name, root, device), (on,), 12.0))
     return found
 
 
-def variant_names(chosen: Preset) -> tuple[str, ...]:
-    """What is explained besides the arms themselves."""
+VARIED = ("pretrained", GENTLE)
+"""Arms that are explained in every way of VARIANTS, and whose base is tuned on other tasks too."""
+
+
+def variant_job(name: str, arm: str, seed: int) -> str:
+    """The name of the job that tunes, or with `explain` in front explains, a variant of an arm."""
+    return f"{name}, {arm}, seed {seed}"
+
+
+def variants_of(chosen: Preset) -> list[tuple[str, str, int]]:
+    """What is explained besides the arms themselves: (name, arm, seed)."""
     if not chosen.extras:
-        return ()
-    return (*(VARIANTS if "pretrained" in chosen.arms else ()), *OTHER_TASKS, PROMPTED)
+        return []
+    names = [(name, arm) for arm in VARIED if arm in chosen.arms for name in (*VARIANTS, *OTHER_TASKS)]
+    return [(name, arm, seed) for name, arm in [*names, (PROMPTED, GENTLE)] for seed in chosen.seeds]
 
 
 def reproduce(
@@ -277,6 +340,8 @@ def reproduce(
     if arms:
         if unknown := [arm for arm in arms if arm not in ALL_ARMS]:
             raise ConfigError(f"got arm {unknown[0]!r}; expected some of {', '.join(ALL_ARMS)}. Choose from these.")
+        if GENTLE in arms and chosen.gently is None:
+            raise ConfigError(f"got arm {GENTLE!r} with preset {name}; expected laptop or full, whose models can read sums. Choose one of these.")  # fmt: skip
         chosen = dataclasses.replace(chosen, arms=tuple(dict.fromkeys(arms)))
     if seeds:
         if min(seeds) < 0:
@@ -296,7 +361,7 @@ def read_study(run: Run) -> Study:
     """What `reproduce` left on disk."""
     record = run.record()
     values = {k: v for k, v in record["config"]["resolved"].items() if k not in ("kind", "paper")}
-    steps = {k: StepConfig(**{**values[k], "betas": tuple(values[k]["betas"])}) for k in ("pretraining", "finetuning")}
+    steps = {k: StepConfig(**{**values[k], "betas": tuple(values[k]["betas"])}) for k in STEPS if k in values}
     chosen = Preset(
         **{
             **values,
@@ -307,17 +372,24 @@ def read_study(run: Run) -> Study:
         }
     )
     at = lambda job: open_run(run.path.parent / record["made"][job])  # noqa: E731
+    explained = lambda job: open_explanation(at(f"explain {job}"))  # noqa: E731
     seeds, pairs = chosen.seeds, [(arm, seed) for arm in chosen.arms for seed in chosen.seeds]
+    variants: dict[str, dict[tuple[str, int], Explanation]] = {arm: {} for arm in VARIED}
+    for name, arm, seed in variants_of(chosen):
+        where = VARIED[0] if name == PROMPTED else arm
+        variants[where][name, seed] = explained(variant_job(name, arm, seed))
     return Study(
         run, chosen, seeds, {seed: at(f"pretrain {seed}") for seed in seeds}, {(arm, seed): at(f"{arm} {seed}") for arm, seed in pairs},
-        {seed: open_explanation(at(f"explain pretrain {seed}")) for seed in seeds},
-        {(arm, seed): open_explanation(at(f"explain {arm} {seed}")) for arm, seed in pairs},
-        {(name, seed): open_explanation(at(f"explain {name}, seed {seed}")) for name in variant_names(chosen) for seed in seeds},
+        {seed: explained(f"pretrain {seed}") for seed in seeds}, {(arm, seed): explained(f"{arm} {seed}") for arm, seed in pairs},
+        variants[VARIED[0]], variants[VARIED[1]], {seed: at(f"read sums {seed}") for seed in seeds if f"read sums {seed}" in record["made"]},
     )  # fmt: skip
 
 
 def _plain(chosen: Preset) -> dict[str, Any]:
     values = dataclasses.asdict(chosen)
-    for key in ("pretraining", "finetuning"):
-        values[key]["betas"] = list(values[key]["betas"])
+    if not reads_sums(chosen):
+        del values["with_sums"], values["gently"]
+    for key in STEPS:
+        if key in values:
+            values[key]["betas"] = list(values[key]["betas"])
     return values | {"arms": list(chosen.arms), "seeds": list(chosen.seeds)}

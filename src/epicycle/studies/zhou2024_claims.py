@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from epicycle.studies.ledger import Claim, Entry, Reading, grade
-from epicycle.studies.zhou2024 import Study
+from epicycle.studies.zhou2024 import GENTLE, PROMPTED, Study
 from epicycle.studies.zhou2024_controls import (
     beyond_random_subspaces,
     beyond_token_frequency,
@@ -145,7 +145,7 @@ _UNSORTED: tuple[Claim, ...] = (
 )  # fmt: skip
 
 
-FROZEN = (
+MECHANISM = (
     "P2",
     "P3",
     "P4",
@@ -167,25 +167,28 @@ FROZEN = (
 )
 """Claims on the mechanism, which are graded once more on the arm that keeps the pre-trained embedding: tuning everything, as our recipe
 does it, may put another code in its place."""
+TUNED = (*MECHANISM, "P1", "P11a", "P11b", "P12", "C8", "F1", "P16", "P17", "P18", "C2", "C3", "C4", "C5", "C11")
+"""Claims that are graded once more on the model that read solved sums and was tuned gently, which is nearest to the paper's."""
 
 
-def _on_frozen(claim: Claim) -> Claim:
-    """The same claim on the arm with the frozen pre-trained embedding."""
+def _on(claim: Claim, suffix: str, which: str, words: str) -> Claim:
+    """The same claim on another arm in place of the tuned one."""
 
     def measure(study: Study) -> Sequence[Reading]:
-        kept = {
-            ("pretrained", seed): found
-            for (arm, seed), found in study.explanations.items()
-            if arm == "frozen-embedding"
-        }
+        kept = {("pretrained", seed): found for (arm, seed), found in study.explanations.items() if arm == which}
         scratch = {key: found for key, found in study.explanations.items() if key[0] == "scratch"}
+        variants, embeddings = {}, study.embeddings
+        if which == GENTLE:
+            variants = study.gentle_variants
+            embeddings = {seed: found for (name, seed), found in study.variants.items() if name == PROMPTED}
         assert claim.measure is not None
-        return claim.measure(study._replace(explanations=kept | scratch, variants={})) if kept else []
+        other = study._replace(explanations=kept | scratch, variants=variants, embeddings=embeddings)
+        return claim.measure(other) if kept else []
 
     return claim._replace(
-        id=f"{claim.id}-frozen",
-        statement=f"{claim.statement} With the pre-trained embedding frozen.",
-        needs="the arm frozen-embedding",
+        id=f"{claim.id}-{suffix}",
+        statement=f"{claim.statement} {words}",
+        needs=f"the arm {which}",
         measure=measure,
     )
 
@@ -197,7 +200,22 @@ def _place(claim: Claim) -> tuple[int, int, str]:
 
 
 CLAIMS: tuple[Claim, ...] = tuple(
-    sorted([*_UNSORTED, *(_on_frozen(claim) for claim in _UNSORTED if claim.id in FROZEN)], key=_place)
+    sorted(
+        [
+            *_UNSORTED,
+            *(
+                _on(claim, "frozen", "frozen-embedding", "With the pre-trained embedding frozen.")
+                for claim in _UNSORTED
+                if claim.id in MECHANISM
+            ),
+            *(
+                _on(claim, "gentle", GENTLE, "Tuned gently after a text that states sums.")
+                for claim in _UNSORTED
+                if claim.id in TUNED
+            ),
+        ],
+        key=_place,
+    )
 )
 
 

@@ -70,6 +70,7 @@ def reproduce_model(
             parts=PARTS,
             dtype=dtype,
         )
+        asked[role] = dataclasses.asdict(usual.prompts)
         jobs = {
             f"{role} {part}": dataclasses.replace(
                 usual, part=part, ablation=dataclasses.replace(usual.ablation, seed=part)
