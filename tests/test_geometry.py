@@ -5,7 +5,15 @@ import pytest
 import scipy.linalg
 
 from epicycle.analysis.geometry import number_geometry
-from epicycle.analysis.probes import circular_answers, cohens_kappa, folds_of, linear_answers, probe, shuffled_inside
+from epicycle.analysis.probes import (
+    circular_answers,
+    cohens_kappa,
+    folds_of,
+    frequency_matched,
+    linear_answers,
+    probe,
+    shuffled_inside,
+)
 from epicycle.errors import DataError
 from epicycle.fourier.geometry import harmonic_power, scatter, scatter_matrices, unreadable
 
@@ -132,6 +140,34 @@ def test_frequency_is_a_control():
     g = number_geometry(rows, counts, controls=19)
     assert g.at(5)["frequency_only"] > 0.15 and g.at(5)["linear"] > 0.15
     assert abs(g.at(5)["frequency_out"]) < 0.15
+
+
+def test_numbers_matched_by_frequency():
+    """Oracle: rows that are nothing but frequency tell round numbers until the numbers are matched; rows that are residues go on telling."""
+    n = np.arange(400)
+    generator = np.random.default_rng(2)
+    counts = np.exp2(8 + 1.5 * generator.standard_normal(400)) * np.where(n % 10 == 0, 16, 1)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((400, 6))
+    labels = (n % 10 == 0).astype(int)
+    rows = frequency_matched(counts, labels, 2)
+    level = np.floor(np.log2(counts))
+    for which in np.unique(level):
+        here = rows[level[rows] == which]
+        assert (labels[here] == 0).sum() == (labels[here] == 1).sum()
+    frequency = np.log(counts)[:, None] * np.ones((1, 6)) + noise
+    # both sets hold equally many of each class
+    other = np.concatenate(
+        [np.flatnonzero(labels == 1), np.random.default_rng(1).permutation(np.flatnonzero(labels == 0))[:40]]
+    )
+    assert probe(frequency[other], labels[other], 2, controls=0).linear > 0.3
+    assert probe(frequency[rows], labels[rows], 2, controls=0).linear < 0.2
+    g = number_geometry(np.eye(10)[n % 10] + noise[:, :1], counts, periods=(2, 5), controls=19)
+    for t in (2, 5):
+        at = g.at(t)
+        assert at["matched"] > 0.9 and at["matched_size"] > 0.9 and at["matched_level"] < 0.5
+        assert at["matched_rows"] % t == 0
+    assert len(frequency_matched(np.where(n % 2, 1000, 1), n % 2, 2)) == 0  # nothing to match
+    assert np.isnan(number_geometry(frequency, np.where(n % 2, 1000, 1), periods=(2,), controls=19).matched).all()
 
 
 def test_bad_input():

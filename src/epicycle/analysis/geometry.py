@@ -6,7 +6,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from epicycle.analysis.probes import probe
+from epicycle.analysis.probes import frequency_matched, probe
 from epicycle.fourier.geometry import harmonic_power, scatter
 from epicycle.fourier.nulls import frequency_table, without_frequency
 from epicycle.results import Result
@@ -24,12 +24,15 @@ class NumberGeometry(Result):
     dimensions. `phi_share` is the power at the harmonics over that of all centred rows, in the whole table (1 if it has nothing else),
     `phi_chance` its value for white rows, (T-1)/(N-1). `linear`, `circular`, `beyond`: Cohen's kappa (see `analysis.probes.Probe`).
     `control`, `control_level`, `p_value`: linear kappa with shuffled labels. `frequency_only`: kappa from the logarithm of how often
-    the numbers occur, alone; `frequency_out`: with it regressed out of every channel; NaN where frequencies are not known.
+    the numbers occur, alone; `frequency_out`: with it regressed out of every channel; NaN where frequencies are not known. `matched`,
+    `matched_level`: linear kappa, and what 5 % of shuffled labels exceed, on `matched_rows` numbers among which every class occurs equally
+    often (`analysis.probes.frequency_matched`); `matched_size`: kappa on as many of each class drawn without regard to frequency. NaN where
+    frequencies are not known, or fewer than three numbers per class are left.
 
     A high kappa shows that a residue can be read linearly, not that the model reads it.
     """
 
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     numbers: int
     width: int
     controls: int
@@ -52,6 +55,10 @@ class NumberGeometry(Result):
     p_value: np.ndarray
     frequency_only: np.ndarray
     frequency_out: np.ndarray
+    matched: np.ndarray
+    matched_level: np.ndarray
+    matched_rows: np.ndarray
+    matched_size: np.ndarray
 
     def at(self, period: int) -> dict[str, float]:
         """Everything about one period."""
@@ -67,6 +74,22 @@ class NumberGeometry(Result):
         from epicycle.plots.geometry import side_by_side
 
         return side_by_side(self.period, self.phi_share, self.phi_chance, self.linear, self.control_level, ax)
+
+
+def _matched(table: np.ndarray, counts: np.ndarray, period: int, controls: int, seed: int) -> dict[str, float]:
+    """Kappa on numbers matched by frequency, and on as many that are not."""
+    labels = np.arange(len(table)) % period
+    rows = frequency_matched(counts, labels, period, seed)
+    found = {"matched": np.nan, "matched_level": np.nan, "matched_rows": float(len(rows)), "matched_size": np.nan}
+    if len(rows) < 3 * period:
+        return found
+    read = probe(table[rows], labels[rows], period, controls=controls, seed=seed)
+    each = len(rows) // period
+    generator = np.random.default_rng([seed, 1])
+    drawn = [generator.permutation(np.flatnonzero(labels == c))[:each] for c in range(period)]
+    other = np.sort(np.concatenate(drawn))
+    same = probe(table[other], labels[other], period, controls=0, seed=seed).linear
+    return found | {"matched": read.linear, "matched_level": read.control_level, "matched_size": same}
 
 
 def number_geometry(
@@ -104,16 +127,19 @@ def number_geometry(
         found, read = scatter(flat, t), probe(flat, n % t, t, controls=controls, seed=seed)
         whole = flat[: found.numbers] - flat[: found.numbers].mean(0)
         only = out = np.nan
+        matched: dict[str, float] = dict.fromkeys(("matched", "matched_level", "matched_rows", "matched_size"), np.nan)
         if known:
             assert counts is not None
             only = probe(frequency_table(counts, 1), n % t, t, controls=0, seed=seed).linear
             out = probe(without_frequency(flat, counts), n % t, t, controls=0, seed=seed).linear
+            matched = _matched(flat, counts, t, controls, seed)
         values = {
             "period": t, "dimensions": found.dimensions, "phi": found.phi, "phi_share": harmonic_power(whole, t) / float((whole**2).sum()),
             "phi_chance": (t - 1) / (found.numbers - 1), "between_trace": found.between_trace, "within_condition": found.within_condition,
             "fisher": found.fisher, "fisher_low": found.fisher_low, "fisher_high": found.fisher_high, "linear": read.linear,
             "circular": read.circular, "beyond": read.beyond, "control": read.control, "control_level": read.control_level,
             "p_value": read.p_value, "frequency_only": only, "frequency_out": out,
+            **matched,
         }  # fmt: skip
         for name, value in values.items():
             rows.setdefault(name, []).append(value)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from epicycle.axes import Table
 from epicycle.errors import DataError
@@ -141,6 +141,33 @@ def circle_answers(
             turn = np.arctan2(found[:, j, 1], found[:, j, 0]) / (2 * np.pi)
             answers[j][test] = np.round(turn * c).astype(int) % c
     return answers
+
+
+def frequency_matched(
+    counts: Shaped[np.ndarray, " n"], labels: Int[np.ndarray, " n"], classes: int, seed: int = 0
+) -> Int[np.ndarray, " m"]:
+    """Rows among which every class is as often as every other within each factor of two of the counts.
+
+    In each such stratum the scarcest class keeps all of its numbers, and of the others as many are drawn; a stratum that lacks a class is
+    dropped. What is left cannot be told apart by how often its numbers occur, but for what differs within a factor of two.
+
+    Args:
+        counts: How often each number occurs.
+        labels: Its class, 0..classes-1.
+        classes: How many there are.
+        seed: Seed of the draw.
+
+    Returns:
+        Sorted rows; none where no stratum has every class.
+    """
+    generator = np.random.default_rng(seed)
+    stratum = np.floor(np.log2(np.maximum(counts, 0.5))).astype(int)
+    kept = []
+    for level in np.unique(stratum):
+        members = [np.flatnonzero((stratum == level) & (labels == c)) for c in range(classes)]
+        count = min(map(len, members))
+        kept += [generator.permutation(rows)[:count] for rows in members]
+    return np.sort(np.concatenate(kept))
 
 
 class Probe(NamedTuple):

@@ -21,7 +21,7 @@ from epicycle.plots import language as draw
 from epicycle.plots import style
 from epicycle.plots.geometry import side_by_side
 from epicycle.plots.helix import builders, effects
-from epicycle.report.page import Section, drawing, table
+from epicycle.report.page import Section, drawing, number, table
 
 PUBLISHED = {
     ("none", "none"): (0.0073, 0.9974), ("attn", "low"): (0.0352, 0.9912), ("attn", "high"): (0.5943, 0.7836),
@@ -85,6 +85,13 @@ def embedding_section(found: Explanation) -> Section | None:
                     f"Distances on a t-SNE map mean little; perplexity {places.perplexity:g}, seed {places.seed}."))  # fmt: skip
 
 
+def _matched(at: dict[str, float]) -> str:
+    """Kappa on numbers matched by frequency, with what it is to be held against."""
+    if np.isnan(at["matched"]):
+        return "" if np.isnan(at["matched_rows"]) else f"{at['matched_rows']:.0f} numbers: too few"
+    return f"{number(at['matched'])} ({number(at['matched_level'])}; {number(at['matched_size'])}; {at['matched_rows']:.0f} numbers)"
+
+
 def geometry_section(found: Explanation) -> Section | None:
     """Power at a period beside whether residues can be read."""
     g = found.geometry
@@ -94,10 +101,11 @@ def geometry_section(found: Explanation) -> Section | None:
         side_by_side(g.period, g.phi_share, g.phi_chance, g.linear, g.control_level, ax)
         body = drawing(style.svg(fig, "Share of power at a period beside kappa of a probe of the residue"))
     rows = [[int(t), at["phi_share"], at["phi_chance"], at["linear"], at["control_level"], f"{at['p_value']:.2f}", at["circular"], at["beyond"],
-             *("" if np.isnan(at[name]) else at[name] for name in ("frequency_only", "frequency_out"))]
+             *("" if np.isnan(at[name]) else at[name] for name in ("frequency_only", "frequency_out")), _matched(at)]
             for t in g.period for at in [g.at(int(t))]]  # fmt: skip
     body += table(["T", "share of power", "white rows", "linear kappa", "95 % of shuffled labels", "p", "circular kappa", "upper half from lower",
-                   "from token frequency alone", "frequency regressed out"], rows, "Kappa on held-out numbers, ten folds: 0 is chance, 1 is every number right.")  # fmt: skip
+                   "from token frequency alone", "frequency regressed out", "numbers matched by frequency"], rows, "Kappa on held-out numbers, ten folds: 0 is chance, 1 is every number right. Matched: every class occurs "
+                  "equally often within each factor of two; in brackets 95 % of shuffled labels there, and kappa on as many numbers that are not matched.")  # fmt: skip
     scatters = [[int(t), at["phi"], at["between_trace"], at["within_condition"], at["fisher_low"], at["fisher"], at["fisher_high"], int(at["dimensions"])]
                 for t in g.period for at in [g.at(int(t))]]  # fmt: skip
     body += table(["T", "power Phi_T", "Tr S_B", "cond S_W", "lower bound", "largest Fisher ratio", "upper bound", "dimensions"], scatters,
