@@ -121,6 +121,7 @@ def number_geometry(
         flat = u * s
     n = np.arange(len(flat))
     used = [t for t in periods if len(flat) >= 3 * t] or [min(periods)]
+    counts = None if counts is None else np.asarray(counts, np.float64)
     known = counts is not None and np.ptp(counts) > 0
     rows: dict[str, list[float]] = {}
     for t in used:
