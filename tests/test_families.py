@@ -15,6 +15,7 @@ from epicycle.models.patching import (
     final_with_module,
     final_with_stream,
     one_batch,
+    outputs_along_paths,
     stream_at,
 )
 from epicycle.models.stream import answer_step, batches, edited, encode, full_pass, plan_segments, states
@@ -169,6 +170,26 @@ def test_a_model_larger_than_memory_is_refused_before_it_is_read(tmp_path, monke
         load_language_model(tmp_path)
 
 
+def test_a_path_is_what_the_layers_give_by_hand():
+    """GPT-2, attention of layer 1 replaced: what the MLP of layer 2 and the attention of layer 2 write on that account alone."""
+    lm = tiny("gpt2")
+    rows = [row for row in prompts() if len(row) == 5]
+    batch, tokens = one_batch(lm, rows), torch.tensor(rows)
+    own = answer_states(lm, batch)
+    change = torch.randn(own.attention[0].shape, generator=torch.Generator().manual_seed(1))
+    written = outputs_along_paths(lm, batch, "attention", 0, own.attention[0] + change, own)
+    block = lm.layers[1]
+    with torch.inference_mode():
+        before = stream_at(lm, tokens, 4)[1]
+        by_hand = block.mlp(block.ln_2(before + own.attention[1] + change))
+        torch.testing.assert_close(written[3], by_hand, rtol=1e-4, atol=1e-5)
+        whole = lm.model.base_model(input_ids=tokens, output_hidden_states=True).hidden_states[1].clone()
+        whole[:, -1] += change
+        mask = torch.full((5, 5), -torch.inf).triu(1)[None, None]
+        by_hand = block.attn(block.ln_1(whole), attention_mask=mask)[0][:, -1]
+        torch.testing.assert_close(written[2], by_hand, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", list(FAMILIES))
 def test_patching(kind):
     """Putting a run's own parts back changes nothing; another run's stream at every position makes it that run."""
@@ -199,5 +220,17 @@ def test_patching(kind):
     changed = final_with_stream(lm, tokens, 0, 3, stream_at(lm, other, 3)[0])
     torch.testing.assert_close(changed, full_pass(lm, other), rtol=1e-4, atol=1e-5)
     assert (changed - plain).abs().max() > 1e-3
+    # one path: what comes before the replaced module is as it was, and at the end of the model the paths are all there is
+    generator = torch.Generator().manual_seed(0)
+    new = own.attention[-1] + torch.randn(own.attention[-1].shape, generator=generator)
+    written = outputs_along_paths(lm, batch, "attention", L - 1, new, own)
+    held = torch.stack([own.attention, own.mlp], 1).flatten(0, 1)
+    torch.testing.assert_close(written[: 2 * L - 1], held[: 2 * L - 1], rtol=1e-4, atol=1e-5)
+    added = new - own.attention[-1] + written[-1] - held[-1]
+    whole = final_with_module(lm, batch, "attention", L - 1, new)
+    torch.testing.assert_close(lm.norm(own.stream + added), whole, rtol=1e-4, atol=1e-4)
+    # from the first module, every other reads the held stream with that one difference in it: added to the embedding it would do the same
+    first = outputs_along_paths(lm, batch, "attention", 0, own.attention[0], own)
+    torch.testing.assert_close(first, held, rtol=1e-4, atol=1e-5)
     zeroed = final_with_head(lm, batch, 0, 2, torch.zeros_like(own.heads[0, :, 2]))
     assert (zeroed - plain).abs().max() > 1e-4

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from epicycle.analysis.helix import answer_builders, find_operand, number_helix
+from epicycle.analysis.builders import answer_builders
+from epicycle.analysis.helix import number_helix
+from epicycle.analysis.prompt_pairs import find_operand
 from epicycle.errors import ConfigError
 from epicycle.fourier.helix import fit, held_out, helix_design, levels, nested, polynomial_design
 from epicycle.models.language import language_model
@@ -114,6 +116,9 @@ def test_hand_built_modules_are_seen_for_what_they_are(oracle):
     assert both == pytest.approx(1.0, abs=0.01)
     np.testing.assert_allclose(found.direct["mlp"][MLP_LAYER], found.total["mlp"][MLP_LAYER], atol=0.01)
     np.testing.assert_allclose(found.total["heads"][:, 0], found.total["attention"], atol=1e-5)
+    # each module writes for the readout alone: nothing goes from one to another
+    assert np.isfinite(found.paths).sum() == NUM_LAYERS * (2 * NUM_LAYERS - 1)
+    np.testing.assert_allclose(found.paths[np.isfinite(found.paths)], 0, atol=0.01)
     np.testing.assert_allclose(found.direct["heads"][:, 0], found.direct["attention"], atol=1e-5)
 
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, final
 import numpy as np
 import torch
 
-from epicycle.analysis.helix import find_operand
 from epicycle.analysis.probes import FOLDS, circle_answers, cohens_kappa
+from epicycle.analysis.prompt_pairs import find_operand
 from epicycle.errors import DataError
 from epicycle.models.language import LanguageModel
 from epicycle.models.patching import final_with_stream, stream_at

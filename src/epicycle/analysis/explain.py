@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from epicycle.analysis.ablation import AblationConfig, BandAblations, band_ablations
+from epicycle.analysis.builders import AnswerBuilders, answer_builders
 from epicycle.analysis.digits import DigitProbes, DigitTurn, digit_probes, digit_turn
 from epicycle.analysis.embedding import (
     NumberMap,
@@ -19,7 +20,7 @@ from epicycle.analysis.embedding import (
     residual_spectra,
 )
 from epicycle.analysis.geometry import NumberGeometry, number_geometry
-from epicycle.analysis.helix import AnswerBuilders, NumberHelix, answer_builders, number_helix
+from epicycle.analysis.helix import NumberHelix, number_helix
 from epicycle.analysis.matrix import MatrixSpectrum
 from epicycle.analysis.modules import LayerLens, ModuleSpectra, readings
 from epicycle.analysis.residues import ModuleResidues, WavePhases

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from epicycle.models.language import LanguageModel
-from epicycle.models.stream import Batch, answer_step, batches, hooked, states
+from epicycle.models.stream import Batch, answer_step, batches, edited, hooked, states
 
 
 @contextlib.contextmanager
@@ -117,6 +117,39 @@ def final_with_module(lm: LanguageModel, batch: Batch, kind: str, layer: int, ve
 
     with torch.inference_mode(), hooked([(module, put)]):
         return answer_step(lm, batch)
+
+
+def outputs_along_paths(
+    lm: LanguageModel, batch: Batch, kind: str, layer: int, vectors: Tensor, held: AnswerState
+) -> Tensor:
+    """What every module writes when one writes `vectors` (b, d) at the answer position and no other passes a change on.
+
+    Every module computes its output from a stream in which only the one that is replaced differs; what is added to the stream is the
+    held output. So each row holds the path from that module to one other, with none in between.
+
+    Args:
+        lm: The model.
+        batch: Prompts.
+        kind: attention or mlp, of the module that is replaced.
+        layer: Its layer, from 0.
+        vectors: What it writes.
+        held: What all modules wrote in the batch as it is.
+
+    Returns:
+        (2 layers, b, d): attention of layer 0, MLP of layer 0, attention of layer 1, ...
+    """
+    own = {"attn": held.attention, "mlp": held.mlp}
+    replaced = ("attn" if kind == "attention" else "mlp", layer)
+    written: dict[tuple[str, int], Tensor] = {}
+
+    def edit(name: str, at: int, output: Tensor) -> Tensor:
+        flat = output.reshape(len(batch.rows), -1)
+        written[name, at] = flat.clone()
+        return (vectors if (name, at) == replaced else own[name][at]).to(flat.dtype)
+
+    with torch.inference_mode(), edited(lm, edit):
+        answer_step(lm, batch)
+    return torch.stack([written[name, at] for at in range(lm.num_layers) for name in ("attn", "mlp")])
 
 
 def one_batch(lm: LanguageModel, tokens: Sequence[Sequence[int]]) -> Batch:

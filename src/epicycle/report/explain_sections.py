@@ -328,6 +328,11 @@ def helix_section(found: Explanation) -> Section | None:
         table_rows,
         f"{b.prompts} questions; effects over {b.pairs} pairs that differ in both operands.",
     )
+    best_paths = b.strongest_paths()
+    if best_paths:
+        body += table(["from", "to", "regained along this path"], [[one, two, effect] for one, two, effect in best_paths],
+                      "Path patching at the answer position: the first module is clean, the second reads that difference and no other module does, and what it then writes goes "
+                      f"to the answer. The {len(best_paths)} strongest of {int(np.isfinite(b.paths).sum())} paths.")  # fmt: skip
     known = np.argwhere(np.isfinite(b.total["heads"]))
     best = sorted(known.tolist(), key=lambda at: -abs(b.total["heads"][at[0], at[1]]))[:12]
     body += table(["head", "operands explain", "answer adds", "direct effect", "total effect"],
