@@ -139,7 +139,7 @@ def preset(name: str) -> Preset:
     if name in ("laptop", "full"):
         is_full = name == "full"
         return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 5200, 36, 2e-3, "bfloat16",
-                       ALL_ARMS if is_full else ALL_ARMS[:5], extras=is_full, sums=6400)  # fmt: skip
+                       ALL_ARMS if is_full else ALL_ARMS[:5], extras=is_full, sums=10_000)  # fmt: skip
     raise ConfigError(
         f"got preset {name!r}; expected quick, laptop or full (demo is that of `epicycle demo`). Choose one."
     )
