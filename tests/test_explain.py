@@ -10,7 +10,8 @@ import torch
 from epicycle.analysis.ablation import AblationConfig, band_ablations
 from epicycle.analysis.answers import error_types
 from epicycle.analysis.embedding import at_period, embedding_spectrum, number_map
-from epicycle.analysis.explain import ExplainConfig, as_json, explain, open_explanation
+from epicycle.analysis.explain import ExplainConfig, explain, open_explanation
+from epicycle.analysis.explanation_json import as_json
 from epicycle.analysis.modules import constant_guess, readings, top_waves
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError

@@ -87,7 +87,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from pathlib import Path
 
     from epicycle.analysis.ablation import AblationConfig
-    from epicycle.analysis.explain import ExplainConfig, as_json, explain
+    from epicycle.analysis.explain import ExplainConfig, explain
+    from epicycle.analysis.explanation_json import as_json
     from epicycle.cli.finetune import prompt_config
     from epicycle.cli.main import say
     from epicycle.cli.pretrain import given_of

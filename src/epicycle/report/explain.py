@@ -10,7 +10,8 @@ from markupsafe import escape
 
 from epicycle.analysis.ablation import nearest_controls
 from epicycle.analysis.embedding import named_periods
-from epicycle.analysis.explain import Explanation, as_json
+from epicycle.analysis.explain import Explanation
+from epicycle.analysis.explanation_json import as_json
 from epicycle.fourier.bands import HIGH_PERIOD
 from epicycle.report.explain_sections import (
     ablations_section,
