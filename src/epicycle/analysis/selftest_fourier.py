@@ -12,6 +12,7 @@ from epicycle.analysis.checks import Check
 from epicycle.fourier import bands, bases, nulls
 from epicycle.fourier.measures import fcr, fcr_of_noise, ffd, gini, inverse_participation_ratio, phase_bias
 from epicycle.fourier.spectra import fourier_norms
+from epicycle.models import oracles
 
 P, WIDTH = 97, 128
 
