@@ -6,7 +6,7 @@ polynomial of a mixture. With read-out `equals` (Nanda et al. 2023) there is one
 """
 
 import dataclasses
-import itertools
+import functools
 import random
 from typing import Literal, NamedTuple, final
 
@@ -220,6 +220,17 @@ class Task:
         return all(bool((table == np.swapaxes(table, k, k + 1)).all()) for k in range(table.ndim - 1))
 
 
+@functools.lru_cache(maxsize=64)
+def _places(count: int, seed: int) -> np.ndarray:
+    """Where Python's own shuffle puts each of `count` things; kept, since whole sweeps ask for the same few."""
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    rank = np.empty(count, int)
+    rank[order] = np.arange(count)
+    rank.setflags(write=False)
+    return rank
+
+
 def split(config: TaskConfig, operands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on and rows to test on.
 
@@ -232,11 +243,8 @@ def split(config: TaskConfig, operands: np.ndarray) -> tuple[np.ndarray, np.ndar
         group = group.reshape(-1)
     else:
         group = np.arange(len(operands))
-    order = list(range(int(group.max()) + 1))
-    random.Random(config.split_seed).shuffle(order)
-    kept = int(config.train_fraction * len(order))
-    rank = np.empty(len(order), int)
-    rank[order] = np.arange(len(order))
+    rank = _places(int(group.max()) + 1, config.split_seed)
+    kept = int(config.train_fraction * len(rank))
     place = rank[group]
     by_place = np.argsort(place, kind="stable")
     is_train = place[by_place] < kept
@@ -251,8 +259,8 @@ def modular_task(config: TaskConfig) -> Task:
         FormulaError: A formula cannot be read.
     """
     rules = tuple(formula(text) for text in config.formulas)
-    numbers = range(config.num_numbers)
-    operands = np.array(list(itertools.product(numbers, repeat=rules[0].num_operands)))
+    count, several = config.num_numbers, rules[0].num_operands
+    operands = np.ascontiguousarray(np.indices((count,) * several).reshape(several, -1).T)
     pairs = [answers(rule, config.modulus, operands) for rule in rules]
     labels, defined = np.stack([x for x, _ in pairs]), np.stack([x for _, x in pairs])
     if config.split_by == "ordered":  # tuples that no formula defines are never in the list that is shuffled
