@@ -74,6 +74,14 @@ def test_a_whole_study_has_every_variant_of_both_tuned_arms():
             assert jobs[on].after == (base,)
         else:
             assert on == (base if name == zhou2024.PROMPTED else f"{arm} {seed}")
+    sizes = {name: zhou2024.variant_config(chosen, name).numbers for name in zhou2024.VARIANTS}
+    assert (
+        sizes["as printed"],
+        sizes["as printed, cut by row"],
+        sizes[zhou2024.HALF],
+        sizes["cut at 26"],
+        sizes["swapped"],
+    ) == (191, 101, 100, 100, 200)
     without = dataclasses.replace(chosen, arms=("scratch",), extras=False)
     assert not any("sums" in job.name for job in zhou2024.jobs_of(without, "runs"))
     with pytest.raises(ConfigError, match="laptop or full"):

@@ -29,12 +29,16 @@ from epicycle.training.language_config import (
 )
 from epicycle.training.pretrain import pretrain
 
+HALF = "half of the numbers"
+"""Answers in the lower half of the range, tables of these numbers alone: removals that take too many dimensions of a small model over the
+whole range can be made. What is cut elsewhere is compared there; for given models it is the whole range."""
 VARIANTS: dict[str, Callable[[ExplainConfig], ExplainConfig]] = {
     "all positions": lambda c: _ablated(c, positions="all"),
     "as printed": lambda c: _ablated(c, convention="as-printed"),
     "as printed, cut by row": lambda c: _ablated(c, convention="as-printed", reading="row"),
     "norm folded": lambda c: _ablated(c, is_folded=True),
     **{f"cut at {t:g}": (lambda c, t=t: _ablated(c, high_period=t)) for t in (26.0, 15.0, 7.4, 5.2)},
+    HALF: lambda c: c,
     "swapped": lambda c: dataclasses.replace(c, swapped=True),
     "training questions": lambda c: dataclasses.replace(c, split="train", limit=500),
 }
@@ -204,9 +208,12 @@ def variant_config(chosen: Preset, name: str) -> ExplainConfig:
         return dataclasses.replace(plain, prompts=other_prompts(chosen, name))
     if name == PROMPTED:
         return dataclasses.replace(plain, prompts=dataclasses.replace(plain.prompts, shots=4))
+    numbers = chosen.largest + 1
+    if name == HALF or "cut" in name:
+        numbers = numbers // 20 * 10
     if name.startswith("as printed"):  # one number more than a period of whole tens, as 521 for 520
-        plain = dataclasses.replace(plain, numbers=chosen.largest // 10 * 10 + 1)
-    return VARIANTS[name](plain)
+        numbers = numbers + 1 if numbers <= chosen.largest else chosen.largest // 10 * 10 + 1
+    return VARIANTS[name](dataclasses.replace(plain, numbers=numbers))
 
 
 def embedding_watch(model: Any, tokenizer: Any) -> dict[str, Any]:

@@ -46,8 +46,10 @@ def beyond_random_subspaces(study: Study, modules: str, band: str) -> list[Readi
     return readings
 
 
-def same_division(study: Study, names: tuple[str, ...]) -> list[Reading]:
+def same_division(study: Study, names: tuple[str, ...], usually: str = "") -> list[Reading]:
     """C2 to C5: by how much the low band costs the MLPs more than attention, explained another way; control: explained as usual.
+
+    `usually` names the variant that stands for the usual, where it is not the explanation itself.
 
     Holds if both contrasts (low: MLPs against attention; high: attention against MLPs) keep their sign or move by at most 0.1 in every
     variant. Told only where one of them is at least 0.1 to begin with, and every variant could be removed.
@@ -56,7 +58,7 @@ def same_division(study: Study, names: tuple[str, ...]) -> list[Reading]:
     if not any(name in names for name, _ in study.variants):
         return readings
     for seed, found in of_arm(study, "pretrained"):
-        usual = _costs(found)
+        usual = _costs(study.variants.get((usually, seed), found))
         others = {name: study.variants[name, seed] for name in names if (name, seed) in study.variants}
         if usual is None or len(others) < len(names):
             readings.append(Reading(seed, None, None, None, "not run" if usual else "a band was refused"))

@@ -10,7 +10,7 @@ from epicycle.analysis.embedding import named_periods, smallest_high_p
 from epicycle.analysis.explain import Explanation
 from epicycle.fourier.bands import HIGH_PERIOD
 from epicycle.studies.ledger import Reading
-from epicycle.studies.zhou2024 import PROMPTED, Study
+from epicycle.studies.zhou2024 import HALF, PROMPTED, Study
 
 OUTLIERS = (2.0, 2.5, 10 / 3, 5.0, 10.0)
 LEVEL = 0.01
@@ -240,11 +240,16 @@ def errors_without_high(study: Study) -> list[Reading]:
 
 
 def parity_alone(study: Study) -> list[Reading]:
-    """P10: parity of the answers with period 2 alone kept."""
+    """P10: parity of the answers with period 2 alone kept; over half of the numbers where the width does not allow all."""
     readings = []
     for seed, found in of_arm(study, "pretrained"):
-        assert found.ablations is not None
-        keep = next(row for row in found.ablations.keeps if row["period"] == 2.0)
+        half = study.variants.get((HALF, seed), found)
+        keeps = [
+            next(row for row in each.ablations.keeps if row["period"] == 2.0)
+            for each in (found, half)
+            if each.ablations
+        ]
+        keep = next((row for row in keeps if "refused" not in row), keeps[-1])
         if "refused" in keep:
             readings.append(Reading(seed, None, None, None, keep["refused"]))
         else:
@@ -255,6 +260,7 @@ def parity_alone(study: Study) -> list[Reading]:
                     keep["parity"],
                     float(np.mean(random)),
                     keep["parity"] >= 0.95 and keep["parity"] > max(random),
+                    "" if keep is keeps[0] else "over half of the numbers",
                 )
             )
     return readings
