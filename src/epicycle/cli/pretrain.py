@@ -158,7 +158,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     record = made.record()
     say(f"run: {made.path}")
     say(f"model: {made.path / 'model'} (validation loss {record['final']['validation_loss']:.3f} nats)")
-    say(f"next: epicycle finetune {made.path} --arm frozen-embedding, or epicycle explain {made.path}")
+    if solved:
+        say(
+            f"next: epicycle explain {made.path} --shots 4, or epicycle finetune {made.path} --epochs 5 --learning-rate 1e-4 --weight-decay 0"
+        )
+    else:
+        say(f"next: epicycle finetune {made.path} --arm frozen-embedding, or epicycle explain {made.path}")
     return {
         "id": made.id,
         "directory": str(made.path),
