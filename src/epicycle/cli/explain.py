@@ -53,8 +53,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     bands.add_argument("--control-seed", type=int, default=0, help="seed of the random subspaces")
 
 
-def trained_prompts(model: str) -> dict[str, Any] | None:
-    """The questions that a fine-tuned run was trained on; None for other models."""
+def trained_prompts(model: str, operation: str | None = None) -> dict[str, Any] | None:
+    """The questions that a fine-tuned run was trained on, or those of an operation that its text stated solved; None for other models."""
     from pathlib import Path
 
     from epicycle.runs.directory import open_run
@@ -62,7 +62,10 @@ def trained_prompts(model: str) -> dict[str, Any] | None:
     if not (Path(model) / "run.json").is_file():
         return None
     stored = open_run(model).record()["config"]["resolved"]
-    return stored["prompts"] if stored.get("kind") == "finetune" else None
+    if stored.get("kind") == "finetune":
+        return stored["prompts"]
+    solved = stored.get("text", {}).get("solved", [])
+    return next((task for task in solved if operation in (None, task["operation"])), None)
 
 
 def _periods(text: str | None) -> tuple[float, ...] | None:
@@ -105,7 +108,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     lm = load_language_model(options.model, device=device, dtype=options.dtype)
     say(lm.space.sentence())
     config = ExplainConfig(
-        prompts=prompt_config(options, lm.space, trained_prompts(options.model)), split=options.split, swapped=options.swapped, limit=options.limit, numbers=options.numbers, table=options.table,
+        prompts=prompt_config(options, lm.space, trained_prompts(options.model, options.operation)), split=options.split, swapped=options.swapped, limit=options.limit, numbers=options.numbers, table=options.table,
         ablation=ablation, draws=options.draws, dtype=options.dtype,
         helix=_periods(options.helix),
     )  # fmt: skip
