@@ -121,7 +121,7 @@ def _preset(name: str, largest: int, operand: int, shape: ShapeConfig, steps: in
         pretraining=read,
         finetuning=StepConfig(steps=total, batch=32, learning_rate=rate, weight_decay=1.0, betas=(0.9, 0.98), precision=precision,
                               evaluate_every=tenth),
-        with_sums=dataclasses.replace(read, steps=sums, evaluate_every=max(1, sums // 10)) if sums else None, gently=gently if sums else None,
+        with_sums=dataclasses.replace(read, steps=sums, learning_rate=2e-3, evaluate_every=max(1, sums // 10)) if sums else None, gently=gently if sums else None,
     )  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def preset(name: str) -> Preset:
     if name in ("laptop", "full"):
         is_full = name == "full"
         return _preset(name, 199, 99, ShapeConfig(num_layers=2, width=256, num_heads=8, context=64), 5200, 36, 2e-3, "bfloat16",
-                       ALL_ARMS if is_full else ALL_ARMS[:5], extras=is_full, sums=10_000)  # fmt: skip
+                       ALL_ARMS if is_full else ALL_ARMS[:5], extras=is_full, sums=6000)  # fmt: skip
     raise ConfigError(
         f"got preset {name!r}; expected quick, laptop or full (demo is that of `epicycle demo`). Choose one."
     )
