@@ -58,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="operands are 0..N; as far as single tokens go, at most 260, if not given",
     )
     own.add_argument(
-        "--variants", action="store_true", help="the controls C2 to C5 and C11 too: every removal in eleven more ways"
+        "--variants", action="store_true", help="the controls C2 to C5 and C11 too: every removal in ten more ways"
     )
     own.add_argument("--helix", action="store_true", help="the claims K1 and K2 too: helices and who builds the answer")
     own.add_argument(

@@ -14,10 +14,12 @@ from epicycle.errors import ConfigError
 from epicycle.models.language import LanguageModel, load_language_model, start_digest
 from epicycle.runs.directory import Run, create_run, open_run
 from epicycle.runs.provenance import provenance
-from epicycle.studies.zhou2024 import PROMPTED, VARIANTS, Study
+from epicycle.studies.zhou2024 import HALF, PROMPTED, VARIANTS, Study
 from epicycle.tasks.prompts import PromptConfig
 
 PARTS = 3
+MODEL_VARIANTS = tuple(name for name in VARIANTS if name != HALF)
+"""Of a given model the whole range is asked: where a removal takes too much of it, the claim is refused."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -42,7 +44,7 @@ def reproduce_model(
         prompts_for: (role, model) -> what it is asked.
         root: Directory of all runs.
         limit: Questions per model, over all parts; all if None.
-        variants: Explain the tuned model in every way of VARIANTS too.
+        variants: Explain the tuned model in every way of MODEL_VARIANTS too.
         helix: Fit helices and look for who builds the answer.
         device: cpu or cuda.
         threads: CPU threads.
@@ -83,7 +85,7 @@ def reproduce_model(
         if role == "tuned" and variants:
             jobs |= {
                 f"{variant} {part}": VARIANTS[variant](dataclasses.replace(jobs[f"{role} {part}"], helix=None))
-                for variant in VARIANTS
+                for variant in MODEL_VARIANTS
                 for part in range(PARTS)
             }
         for done, (key, config) in enumerate(jobs.items()):
@@ -116,7 +118,7 @@ def read_model_study(run: Run) -> Study:
     explanations = {("pretrained", part): each for part, each in of("tuned").items()} | {
         ("scratch", part): each for part, each in of("scratch").items()
     }
-    names = {**dict.fromkeys(VARIANTS), "second format": None, "products": None}
+    names = (*MODEL_VARIANTS, "second format", "products")
     variants = {(name, part): each for name in names for part, each in of(name).items()} | {
         (PROMPTED, part): each for part, each in of("prompted").items()
     }
