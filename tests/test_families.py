@@ -229,8 +229,11 @@ def test_patching(kind):
     added = new - own.attention[-1] + written[-1] - held[-1]
     whole = final_with_module(lm, batch, "attention", L - 1, new)
     torch.testing.assert_close(lm.norm(own.stream + added), whole, rtol=1e-4, atol=1e-4)
-    # from the first module, every other reads the held stream with that one difference in it: added to the embedding it would do the same
-    first = outputs_along_paths(lm, batch, "attention", 0, own.attention[0], own)
-    torch.testing.assert_close(first, held, rtol=1e-4, atol=1e-5)
+    # with what it wrote before, nothing changes anywhere
+    torch.testing.assert_close(
+        outputs_along_paths(lm, batch, "attention", 0, own.attention[0], own), held, rtol=1e-4, atol=1e-5
+    )
+    # a parallel block's MLP does not read its attention
+    assert bool((written[-1] - held[-1]).abs().max() < 1e-6) == lm.is_parallel
     zeroed = final_with_head(lm, batch, 0, 2, torch.zeros_like(own.heads[0, :, 2]))
     assert (zeroed - plain).abs().max() > 1e-4

@@ -16,6 +16,7 @@ from epicycle.analysis.probes import (
 )
 from epicycle.errors import DataError
 from epicycle.fourier.geometry import harmonic_power, scatter, scatter_matrices, unreadable
+from epicycle.tasks.number_text import number_weights
 
 
 @pytest.mark.parametrize(("numbers", "width", "period"), [(100, 16, 10), (120, 300, 7), (60, 5, 2), (90, 40, 9)])
@@ -166,6 +167,12 @@ def test_numbers_matched_by_frequency():
         at = g.at(t)
         assert at["matched"] > 0.9 and at["matched_size"] > 0.9 and at["matched_level"] < 0.5
         assert at["matched_rows"] % t == 0
+    # preferred numbers are matched with smaller ones: a table of nothing but size then tells them apart, and the control says so
+    counts = np.array(number_weights(399, "prose")) * 1e5
+    sized = np.stack([n, n**2, np.log(n + 1)], 1) / np.array([400, 400**2, 6])
+    at = number_geometry(sized, counts, periods=(5, 10), controls=19).at(10)
+    assert at["matched"] > max(at["matched_level"], at["matched_size"])
+    assert at["matched"] <= at["matched_magnitude"] + 0.05
     assert len(frequency_matched(np.where(n % 2, 1000, 1), n % 2, 2)) == 0  # nothing to match
     assert np.isnan(number_geometry(frequency, np.where(n % 2, 1000, 1), periods=(2,), controls=19).matched).all()
 

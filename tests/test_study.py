@@ -4,13 +4,16 @@ import dataclasses
 import json
 import re
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError, RunError
 from epicycle.models.language import start_digest
-from epicycle.studies import zhou2024
+from epicycle.report.zhou2024_figures import models_of
+from epicycle.studies import zhou2024, zhou2024_claims, zhou2024_controls, zhou2024_measures
 from epicycle.studies.zhou2024_claims import CLAIMS, ledger
 from epicycle.sweep.jobs import Job, run_jobs
 from epicycle.sweep.pool import LocalPool
@@ -61,6 +64,8 @@ def test_the_gently_tuned_arm_starts_from_a_model_that_read_training_sums(made):
             run.record()["config"]["resolved"]["prompts"] == solved
         )  # so that what is held out there is held out here
         assert made.explanations[zhou2024.GENTLE, seed].facts["questions"]["trained_on"] == 0
+        assert made.reader_embeddings[seed].facts["questions"]["trained_on"] == 0
+        assert made.reader_embeddings[seed].facts["name"] == base.id
     assert set(made.readers) == {0, 1, 2}
 
 
@@ -86,6 +91,77 @@ def test_a_whole_study_has_every_variant_of_both_tuned_arms():
     assert not any("sums" in job.name for job in zhou2024.jobs_of(without, "runs"))
     with pytest.raises(ConfigError, match="laptop or full"):
         zhou2024.reproduce("quick", arms=[zhou2024.GENTLE])
+
+
+def fake(name, **parts):
+    """Stands for an explanation."""
+    return SimpleNamespace(name=name, **parts)
+
+
+def test_claims_on_another_arm_read_that_arm_and_its_own_base():
+    """Every explanation has a name of its own; what a claim is given says where it looks."""
+    seeds = (0, 1, 2)
+    of = lambda name: {seed: fake(f"{name} {seed}") for seed in seeds}  # noqa: E731
+    named = lambda names: {(arm, seed): fake(f"{arm} {seed}") for arm in names for seed in seeds}  # noqa: E731
+    study = zhou2024.Study(
+        None, None, seeds, {}, {}, of("plain text"), named(("pretrained", "scratch", "frozen-embedding", zhou2024.GENTLE)),
+        {("swapped", s): fake(f"swapped pretrained {s}") for s in seeds}, {("swapped", s): fake(f"swapped gentle {s}") for s in seeds},
+        {}, of("text with sums"),
+    )  # fmt: skip
+    seen = []
+    claim = zhou2024_claims._UNSORTED[0]._replace(id="P1", measure=lambda study: seen.append(study) or [])
+    zhou2024_claims._on(claim, "gentle", zhou2024.GENTLE, "words").measure(study)
+    zhou2024_claims._on(claim, "frozen", "frozen-embedding", "words").measure(study)
+    gentle, frozen = seen
+    for seed in seeds:
+        assert gentle.explanations["pretrained", seed].name == f"{zhou2024.GENTLE} {seed}"
+        assert frozen.explanations["pretrained", seed].name == f"frozen-embedding {seed}"
+        assert (
+            gentle.explanations["scratch", seed].name == frozen.explanations["scratch", seed].name == f"scratch {seed}"
+        )
+        assert gentle.variants["swapped", seed].name == f"swapped gentle {seed}"
+        assert gentle.embeddings[seed].name == f"text with sums {seed}"
+        assert frozen.embeddings[seed].name == f"plain text {seed}"
+    assert frozen.variants == {}
+    assert models_of(study)["tuned"].name == f"{zhou2024.GENTLE} 0"
+    assert models_of(study)["base"].name == "text with sums 0"  # never that of another model
+    assert models_of(study._replace(reader_embeddings={}))["base"] is None
+    without = study._replace(explanations=named(("pretrained", "scratch")))
+    assert (models_of(without)["tuned"].name, models_of(without)["base"].name) == ("pretrained 0", "plain text 0")
+
+
+def test_what_the_width_does_not_allow_is_read_over_half_of_the_numbers():
+    keep = lambda parity: {"period": 2.0, "parity": parity, "control": [{"parity": 0.5}, {"parity": 0.6}]}  # noqa: E731
+    refused = {"period": 2.0, "refused": "Refused: too wide."}
+    tuned = fake("tuned", ablations=fake("", numbers=200, keeps=[refused]))
+    half = fake("half", ablations=fake("", numbers=100, keeps=[keep(0.97)]))
+    study = zhou2024.Study(None, None, (0,), {}, {}, {}, {("pretrained", 0): tuned}, {(zhou2024.HALF, 0): half})
+    [found] = zhou2024_measures.parity_alone(study)
+    assert (found.value, found.holds, found.what) == (0.97, True, "answers below 100")
+    [found] = zhou2024_measures.parity_alone(study._replace(variants={}))
+    assert found.value is None and "too wide" in found.note
+    wide = fake("tuned", ablations=fake("", numbers=200, keeps=[keep(0.55)]))
+    [found] = zhou2024_measures.parity_alone(study._replace(explanations={("pretrained", 0): wide}))
+    assert (found.value, found.holds, found.what) == (0.55, False, "")
+
+
+def rows(**lost):
+    """Ablation rows of a model that answers everything, by what a removal costs among the numbers."""
+    cost = {"attn low": 0.0, "mlp low": 0.0, "attn high": 0.0, "mlp high": 0.0, "none none": 0.0} | lost
+    table = {tuple(key.split()): {"accuracy": 0.0, "number_accuracy": 1 - value} for key, value in cost.items()}
+    return fake("", ablations=fake("", row=lambda modules, band: table[modules, band]))
+
+
+def test_a_division_over_half_of_the_numbers_is_compared_with_one_over_the_same_half():
+    whole, half = rows(**{"attn low": 0.9}), rows(**{"mlp low": 0.8})
+    same, turned = rows(**{"mlp low": 0.5}), rows(**{"attn low": 0.8})
+    study = zhou2024.Study(None, None, (0,), {}, {}, {}, {("pretrained", 0): whole},
+                           {(zhou2024.HALF, 0): half, ("cut at 15", 0): same, ("cut at 26", 0): turned})  # fmt: skip
+    grade = partial(zhou2024_controls.same_division, study, usually=zhou2024.HALF, over="number_accuracy")
+    [found] = grade(("cut at 15",))
+    assert found.holds and found.control == pytest.approx(0.8) and found.value == pytest.approx(0.5)
+    [found] = grade(("cut at 15", "cut at 26"))
+    assert found.holds is False and found.what == "cut at 26"
 
 
 def test_verdicts_say_what_they_lack(made):
@@ -201,6 +277,9 @@ def test_given_models_are_graded_on_parts_of_their_questions(made, tmp_path, cap
     assert main(command) == 0  # without the base: nothing is said of an embedding before tuning
     claims = {each["id"]: each for each in json.loads(capsys.readouterr().out)["claims"]}
     assert claims["P11a"]["verdict"] == claims["F1"]["verdict"] == "not run"
+    [study] = [path for path in tmp_path.glob("zhou2024-model-*") if not (path / "figures").is_dir()]
+    assert main(["report", str(study)]) == 0
+    assert "--limit 30" in (study / "report.html").read_text()  # the command that made it
 
 
 @pytest.mark.parametrize(("words", "said"), [

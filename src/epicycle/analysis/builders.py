@@ -46,7 +46,7 @@ class AnswerBuilders(Result):
     Arrays (layers,), heads (layers, heads); NaN where a head was not run, or where a norm behind attention leaves no direct path.
     `paths` (2 layers, 2 layers), attention of layer 1, MLP of layer 1, attention of layer 2, ...: the same along one path alone: the module of
     the row is clean, that of the column reads the difference and nothing else does, and what it then writes is added to the final stream; NaN
-    where the column comes first.
+    where the column comes first or reads the same stream as the row.
 
     Effects of single modules need not add up to 1: modules stand in for each other.
     """
@@ -157,7 +157,8 @@ def answer_builders(
         for sender in range(2 * lm.num_layers - 1):
             i, kind = sender // 2, ("attention", "mlp")[sender % 2]
             written = outputs_along_paths(lm, bad, kind, i, getattr(own, kind)[i], other)
-            for receiver in range(sender + 1, 2 * lm.num_layers):
+            first = sender + (2 if lm.is_parallel and kind == "attention" else 1)
+            for receiver in range(first, 2 * lm.num_layers):
                 paths[sender, receiver] = regained(
                     lm.norm(other.stream + written[receiver] - corrupt_outputs[receiver])
                 )

@@ -45,7 +45,7 @@ class ExplainConfig:
     split: Literal["train", "validation", "test"] = "test"
     """Which of them."""
     swapped: bool = False
-    """Ask with the larger operand first; training had the smaller first."""
+    """Ask with the larger operand first; questions to train on have the smaller first."""
     limit: int | None = None
     """The first so many; all if None."""
     part: int = 0

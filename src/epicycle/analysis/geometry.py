@@ -14,6 +14,9 @@ from epicycle.results import Result
 PERIODS = (2, 3, 4, 5, 7, 9, 10, 20)
 """Periods looked at: those of the decimal system, and 3, 7 and 9 as controls that it has no use for."""
 
+MATCHED = ("matched", "matched_level", "matched_rows", "matched_size", "matched_magnitude")
+"""What is measured on numbers that are matched by frequency."""
+
 
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -26,13 +29,15 @@ class NumberGeometry(Result):
     `control`, `control_level`, `p_value`: linear kappa with shuffled labels. `frequency_only`: kappa from the logarithm of how often
     the numbers occur, alone; `frequency_out`: with it regressed out of every channel; NaN where frequencies are not known. `matched`,
     `matched_level`: linear kappa, and what 5 % of shuffled labels exceed, on `matched_rows` numbers among which every class occurs equally
-    often (`analysis.probes.frequency_matched`); `matched_size`: kappa on as many of each class drawn without regard to frequency. NaN where
+    often (`analysis.probes.frequency_matched`); `matched_size`: kappa on as many of each class drawn without regard to frequency;
+    `matched_magnitude`: kappa on the matched numbers from n, n^2, n^3 and log n alone. Matching makes the classes differ in size, since a
+    number that people prefer is as frequent as a smaller one that they do not: only what exceeds that kappa too is more than size. NaN where
     frequencies are not known, or fewer than three numbers per class are left.
 
     A high kappa shows that a residue can be read linearly, not that the model reads it.
     """
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
     numbers: int
     width: int
     controls: int
@@ -59,6 +64,7 @@ class NumberGeometry(Result):
     matched_level: np.ndarray
     matched_rows: np.ndarray
     matched_size: np.ndarray
+    matched_magnitude: np.ndarray
 
     def at(self, period: int) -> dict[str, float]:
         """Everything about one period."""
@@ -80,7 +86,7 @@ def _matched(table: np.ndarray, counts: np.ndarray, period: int, controls: int, 
     """Kappa on numbers matched by frequency, and on as many that are not."""
     labels = np.arange(len(table)) % period
     rows = frequency_matched(counts, labels, period, seed)
-    found = {"matched": np.nan, "matched_level": np.nan, "matched_rows": float(len(rows)), "matched_size": np.nan}
+    found = dict.fromkeys(MATCHED, np.nan) | {"matched_rows": float(len(rows))}
     if len(rows) < 3 * period:
         return found
     read = probe(table[rows], labels[rows], period, controls=controls, seed=seed)
@@ -89,7 +95,16 @@ def _matched(table: np.ndarray, counts: np.ndarray, period: int, controls: int, 
     drawn = [generator.permutation(np.flatnonzero(labels == c))[:each] for c in range(period)]
     other = np.sort(np.concatenate(drawn))
     same = probe(table[other], labels[other], period, controls=0, seed=seed).linear
-    return found | {"matched": read.linear, "matched_level": read.control_level, "matched_size": same}
+    n = np.arange(1.0, len(table) + 1)
+    smooth = np.stack([n, n**2, n**3, np.log(n)], 1)
+    smooth = ((smooth - smooth.mean(0)) / smooth.std(0))[rows]
+    size = probe(smooth, labels[rows], period, controls=0, seed=seed).linear
+    return found | {
+        "matched": read.linear,
+        "matched_level": read.control_level,
+        "matched_size": same,
+        "matched_magnitude": size,
+    }
 
 
 def number_geometry(
@@ -128,7 +143,7 @@ def number_geometry(
         found, read = scatter(flat, t), probe(flat, n % t, t, controls=controls, seed=seed)
         whole = flat[: found.numbers] - flat[: found.numbers].mean(0)
         only = out = np.nan
-        matched: dict[str, float] = dict.fromkeys(("matched", "matched_level", "matched_rows", "matched_size"), np.nan)
+        matched: dict[str, float] = dict.fromkeys(MATCHED, np.nan)
         if known:
             assert counts is not None
             only = probe(frequency_table(counts, 1), n % t, t, controls=0, seed=seed).linear

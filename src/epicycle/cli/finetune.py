@@ -83,6 +83,8 @@ def prompt_config(options: argparse.Namespace, space: Any, own: dict[str, Any] |
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train and say how well it answers."""
+    from epicycle.analysis.explain import trained_share
+    from epicycle.cli.explain import trained_prompts
     from epicycle.cli.main import say
     from epicycle.cli.pretrain import chosen_precision, given_of, step_config
     from epicycle.cli.progress import LanguageProgress
@@ -99,9 +101,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             f"got {options.epochs} epochs of batches of {options.batch}; expected at least 1 of each. Try 25 and 32."
         )
     base = load_language_model(options.model)
-    prompts = prompt_config(options, base.space)
+    prompts = prompt_config(options, base.space, trained_prompts(options.model, options.operation))
+    task = prompt_task(prompts)
+    if options.arm == "pretrained" and (seen := trained_share(options.model, task, task.split["test"])):
+        say(
+            f"{seen:.0%} of the test questions are of pairs that {options.model} has already seen solved: its accuracy on them is no test of what it learned"
+        )
     base.space.rows(max(prompts.largest_answer, prompts.largest_operand))
-    steps = -(-len(prompt_task(prompts).split["train"]) // options.batch) * options.epochs
+    steps = -(-len(task.split["train"]) // options.batch) * options.epochs
     config = FinetuneConfig(
         arm=options.arm, start=start_digest(options.model), prompts=prompts, loss=options.loss,
         step=step_config(options, steps, (0.9, 0.98), chosen_precision(options.precision, base.width, device)), seed=options.seed,

@@ -9,6 +9,7 @@ import importlib
 import keyword
 import os
 import re
+import shlex
 import sys
 from typing import Any, NoReturn
 
@@ -84,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     # argparse takes "-a+b" for an option; a leading space makes it the formula it is
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args([re.sub(r"^-(?=[abc(0-9])", " -", word) for word in given])
+    options.typed = shlex.join(["epicycle", *given])
     if options.version:
         from importlib.metadata import version
 

@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--sums",
         type=int,
         metavar="N",
-        help="mix in solved sums of numbers 0..N: training questions of `epicycle finetune`, never held-out ones",
+        help="mix in solved sums of numbers 0..N: the training questions of `epicycle finetune` with the same --largest-operand, --split-seed and sentences; pairs held out there never occur",
     )
     text.add_argument(
         "--products", type=int, metavar="N", help="mix in solved products of numbers 0..N, as far as the largest number"
@@ -33,11 +33,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text.add_argument(
         "--solved-share",
         type=float,
-        default=0.5,
         metavar="SHARE",
-        help="share of statements that are solved sums or products, where there are some",
+        help="share of statements that are solved sums or products; 0.5 if not given",
     )
-    text.add_argument("--split-seed", type=int, default=0, help="split of the questions that are solved in the text")
+    text.add_argument(
+        "--split-seed", type=int, help="split of the questions that are solved in the text; 0 if not given"
+    )
     text.add_argument("--list-kinds", action="store_true", help="print one statement of each kind and stop")
     text.add_argument(
         "--corpus", nargs="+", default=[], metavar="PATH", help="text files or folders instead of number text"
@@ -146,8 +147,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
     shape = ShapeConfig(num_layers=options.num_layers, width=options.width, num_heads=options.num_heads, context=options.context,
                         dropout=options.dropout)  # fmt: skip
+    share = {} if options.solved_share is None else {"solved_share": options.solved_share}
     config = PretrainConfig(
-        text=NumberTextConfig(largest=options.largest, kinds=kinds, law=options.law, seed=options.seed, solved=solved, solved_share=options.solved_share),
+        text=NumberTextConfig(largest=options.largest, kinds=kinds, law=options.law, seed=options.seed, solved=solved, **share),
         corpus=corpus_digest(text_files(corpus)) if corpus else None, vocabulary=options.vocabulary, shape=shape,
         step=step_config(options, options.steps, (0.9, 0.95), chosen_precision(options.precision, options.width, device)), seed=options.seed,
     )  # fmt: skip
@@ -159,8 +161,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     say(f"run: {made.path}")
     say(f"model: {made.path / 'model'} (validation loss {record['final']['validation_loss']:.3f} nats)")
     if solved:
+        shots = " --shots 4" if options.context >= 64 else ""
+        operation = "" if options.sums is not None else " --operation multiply"
         say(
-            f"next: epicycle explain {made.path} --shots 4, or epicycle finetune {made.path} --epochs 5 --learning-rate 1e-4 --weight-decay 0"
+            f"next: epicycle explain {made.path}{shots}, or epicycle finetune {made.path}{operation} --epochs 5 --learning-rate 1e-4 --weight-decay 0"
         )
     else:
         say(f"next: epicycle finetune {made.path} --arm frozen-embedding, or epicycle explain {made.path}")
@@ -175,18 +179,25 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def solved_tasks(options: argparse.Namespace) -> tuple[Any, ...]:
     """The tasks whose training questions are stated in the text with their answers."""
+    from epicycle.errors import ConfigError
     from epicycle.tasks.prompts import PromptConfig
 
-    found = []
+    if options.sums is None and options.products is None:
+        if options.solved_share is not None or options.split_seed is not None:
+            raise ConfigError(
+                "got --solved-share or --split-seed without --sums or --products; expected solved questions to go with them. Add --sums 99."
+            )
+        return ()
+    found, split_seed = [], options.split_seed or 0
     if options.sums is not None:
-        found.append(PromptConfig(largest_operand=options.sums, split_seed=options.split_seed))
+        found.append(PromptConfig(largest_operand=options.sums, split_seed=split_seed))
     if options.products is not None:
         found.append(
             PromptConfig(
                 operation="multiply",
                 largest_operand=options.products,
                 cap=options.largest,
-                split_seed=options.split_seed,
+                split_seed=split_seed,
             )
         )
     return tuple(found)
@@ -194,4 +205,4 @@ def solved_tasks(options: argparse.Namespace) -> tuple[Any, ...]:
 
 def given_of(options: argparse.Namespace) -> dict[str, Any]:
     """What the user typed, for run.json."""
-    return {k: v for k, v in vars(options).items() if k not in ("version", "json", "out")}
+    return {k: v for k, v in vars(options).items() if k not in ("version", "json", "out", "typed")}

@@ -22,6 +22,18 @@ def _study(found: Any) -> Any:
         study = read_study(found)
         chosen = set(values["resolved"]["claims"])
         return write_study(study, ledger(study, [claim for claim in (*CLAIMS, *CELLS) if claim.id in chosen]))
+    if values["resolved"]["paper"] == "number-text":
+        from epicycle.report.number_text import write_study as write_number_text
+        from epicycle.studies.number_text import read_study as read_number_text
+
+        return write_number_text(read_number_text(found))
+    if "models" in values["resolved"]:
+        from epicycle.report.zhou2024_model import write_model_study
+        from epicycle.studies.zhou2024_claims import ledger as ledger_of_models
+        from epicycle.studies.zhou2024_model import read_model_study
+
+        given = read_model_study(found)
+        return write_model_study(given, ledger_of_models(given))
     from epicycle.report import zhou2024 as page
     from epicycle.studies.zhou2024 import read_study as read_zhou2024
     from epicycle.studies.zhou2024_claims import ledger as ledger_zhou2024

@@ -232,9 +232,6 @@ def _number_text(options: argparse.Namespace, given: dict[str, Any]) -> dict[str
 
 
 def _given_models(options: argparse.Namespace, models: dict[str, str], only: list[str]) -> dict[str, Any]:
-    import shlex
-    import sys
-
     from epicycle.cli.explain import trained_prompts
     from epicycle.cli.finetune import prompt_config
     from epicycle.cli.main import say
@@ -242,6 +239,7 @@ def _given_models(options: argparse.Namespace, models: dict[str, str], only: lis
     from epicycle.cli.progress import StageProgress
     from epicycle.report.explain import write_explanation
     from epicycle.report.zhou2024_model import write_model_study
+    from epicycle.studies.zhou2024 import explanations_of
     from epicycle.studies.zhou2024_claims import ledger
     from epicycle.studies.zhou2024_model import reproduce_model
     from epicycle.training.engine import chosen_device
@@ -254,18 +252,17 @@ def _given_models(options: argparse.Namespace, models: dict[str, str], only: lis
         }.get(role, {})
         names = ("operation", "form", "cap", "boundary", "split_seed", "shots")
         given = argparse.Namespace(**(dict.fromkeys(names) | {"largest_operand": options.largest_operand} | asked))
-        return prompt_config(given, lm.space, trained_prompts(models[role]))
+        return prompt_config(given, lm.space, trained_prompts(models[role], asked.get("operation", "add")))
 
     progress = StageProgress()
     study = reproduce_model(models, prompts_for, options.out, limit=options.limit, variants=options.variants, helix=options.helix, device=chosen_device(options.device),
                             threads=options.threads, dtype=options.dtype, progress=progress, given=given_of(options))  # fmt: skip
     progress.close()
-    for found in {
-        id(each): each for each in [*study.embeddings.values(), *study.explanations.values(), *study.variants.values()]
-    }.values():
+    for found in explanations_of(study):
         write_explanation(found)
     entries = ledger(study)
-    path = write_model_study(study, entries, " ".join(["epicycle", *map(shlex.quote, sys.argv[1:])]))
+    study.run.update(command=options.typed)
+    path = write_model_study(study, entries)
     shown = [e for e in entries if not only or e.claim.id in only or e.claim.id.rstrip("abcd") in only]
     _tell(shown)
     values = _as_json(shown, path)
@@ -307,8 +304,8 @@ def reproduce_and_report(
     from epicycle.cli.progress import JobsProgress
     from epicycle.report.explain import write_explanation
     from epicycle.report.zhou2024 import study_page
+    from epicycle.studies.zhou2024 import explanations_of, reproduce
     from epicycle.studies.zhou2024 import preset as chosen_preset
-    from epicycle.studies.zhou2024 import reproduce
     from epicycle.studies.zhou2024_claims import ledger
     from epicycle.training.engine import chosen_device
 
@@ -317,7 +314,7 @@ def reproduce_and_report(
     study = reproduce(preset, options.out, workers=options.threads, device=chosen_device(options.device), arms=arms, seeds=range(seed, seed + count),
                       progress=progress, given=given)  # fmt: skip
     progress.close()
-    for found in [*study.embeddings.values(), *study.explanations.values(), *study.variants.values()]:
+    for found in explanations_of(study):
         write_explanation(found)
     entries = ledger(study)
     page = study_page(study, entries)

@@ -141,8 +141,6 @@ def _numbers(text: str, kind: Any, flag: str) -> list[Any]:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Plan, train, report."""
     import hashlib
-    import shlex
-    import sys
     from pathlib import Path
 
     from epicycle.cli.main import say
@@ -167,11 +165,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     sweep(chosen, options.out, engine, progress=progress, warn=say, given=given_of(options))
     progress.close()
     grid = grid_of(chosen, options.out)
-    command = (
-        " ".join(["epicycle", *map(shlex.quote, sys.argv[1:])]) if sys.argv[1:2] == ["sweep"] else "epicycle sweep"
-    )
     name = hashlib.sha256("\n".join(sorted(each.id for each in planned)).encode()).hexdigest()[:8]
-    path = write_sweep(grid, command, Path(options.out) / f"sweep-{name}.html")
+    path = write_sweep(grid, options.typed, Path(options.out) / f"sweep-{name}.html")
     runs = numbers_of(grid)
     say(f"{sum(each['steps']['first'] is not None for each in runs)} of {len(runs)} runs grokked")
     say(f"report: {path}")

@@ -21,6 +21,8 @@ class Family(NamedTuple):
     heads: str
     can_skip_mlp: bool = True
     """The last layer's MLP is a module of its own from width to width, so that it can be passed over where unread."""
+    is_parallel: bool | None = False
+    """Attention and MLP of a layer read the same stream; None: the model's configuration says."""
 
 
 _LLAMA = Family("model.layers", "self_attn", "mlp", "model.norm", "self_attn.o_proj")
@@ -30,9 +32,11 @@ _POST_NORM = Family(
 
 FAMILIES: dict[str, Family] = {
     "gpt2": Family("transformer.h", "attn", "mlp", "transformer.ln_f", "attn.c_proj"),
-    "gptj": Family("transformer.h", "attn", "mlp", "transformer.ln_f", "attn.out_proj"),
-    "gpt_neox": Family("gpt_neox.layers", "attention", "mlp", "gpt_neox.final_layer_norm", "attention.dense"),
-    "phi": Family("model.layers", "self_attn", "mlp", "model.final_layernorm", "self_attn.dense"),
+    "gptj": Family("transformer.h", "attn", "mlp", "transformer.ln_f", "attn.out_proj", is_parallel=True),
+    "gpt_neox": Family(
+        "gpt_neox.layers", "attention", "mlp", "gpt_neox.final_layer_norm", "attention.dense", is_parallel=None
+    ),
+    "phi": Family("model.layers", "self_attn", "mlp", "model.final_layernorm", "self_attn.dense", is_parallel=True),
     "phi3": _LLAMA,
     "llama": _LLAMA,
     "mistral": _LLAMA,

@@ -67,6 +67,12 @@ class LanguageModel:
         return int(self.model.config.num_attention_heads)
 
     @property
+    def is_parallel(self) -> bool:
+        """Whether attention and MLP of a layer read the same stream, so that neither reads what the other writes."""
+        told = self.family.is_parallel
+        return bool(self.model.config.use_parallel_residual) if told is None else told
+
+    @property
     def norm(self) -> nn.Module:
         """The norm in front of the unembedding."""
         return operator.attrgetter(self.family.norm)(self.model)

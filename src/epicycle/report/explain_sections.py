@@ -89,7 +89,8 @@ def _matched(at: dict[str, float]) -> str:
     """Kappa on numbers matched by frequency, with what it is to be held against."""
     if np.isnan(at["matched"]):
         return "" if np.isnan(at["matched_rows"]) else f"{at['matched_rows']:.0f} numbers: too few"
-    return f"{number(at['matched'])} ({number(at['matched_level'])}; {number(at['matched_size'])}; {at['matched_rows']:.0f} numbers)"
+    against = "; ".join(number(at[name]) for name in ("matched_level", "matched_magnitude", "matched_size"))
+    return f"{number(at['matched'])} ({against}; {at['matched_rows']:.0f} numbers)"
 
 
 def geometry_section(found: Explanation) -> Section | None:
@@ -105,7 +106,7 @@ def geometry_section(found: Explanation) -> Section | None:
             for t in g.period for at in [g.at(int(t))]]  # fmt: skip
     body += table(["T", "share of power", "white rows", "linear kappa", "95 % of shuffled labels", "p", "circular kappa", "upper half from lower",
                    "from token frequency alone", "frequency regressed out", "numbers matched by frequency"], rows, "Kappa on held-out numbers, ten folds: 0 is chance, 1 is every number right. Matched: every class occurs "
-                  "equally often within each factor of two; in brackets 95 % of shuffled labels there, and kappa on as many numbers that are not matched.")  # fmt: skip
+                  "equally often within each factor of two; in brackets 95 % of shuffled labels there, kappa from the size of these numbers alone, and kappa on as many numbers that are not matched.")  # fmt: skip
     scatters = [[int(t), at["phi"], at["between_trace"], at["within_condition"], at["fisher_low"], at["fisher"], at["fisher_high"], int(at["dimensions"])]
                 for t in g.period for at in [g.at(int(t))]]  # fmt: skip
     body += table(["T", "power Phi_T", "Tr S_B", "cond S_W", "lower bound", "largest Fisher ratio", "upper bound", "dimensions"], scatters,

@@ -58,12 +58,18 @@ def finding(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
         if name == PROMPTED and found.ablations
     ]
     if prompted:
-        sentences.append(f"Shown four solved sums and not tuned at all, it answers {_range(prompted)}.")
+        sentences.append(
+            f"Shown four solved sums and not tuned at all, a model whose text also states training sums answers {_range(prompted)}."
+        )
     counts = verdict_counts(entries)
     if len(chosen.seeds) >= 3:
         sentences.append(f"Of {len(entries)} claims, {counts['confirmed']} are confirmed, {counts['refuted']} refuted and {counts['undetermined']} undetermined on these models; "
                          f"{counts['not run']} were not run.")  # fmt: skip
     return tuple(sentences)
+
+
+def _but(study: Study) -> str:
+    return f" but {GENTLE}" if GENTLE in study.preset.arms else ""
 
 
 def _curves(study: Study) -> Section:
@@ -86,10 +92,10 @@ def _curves(study: Study) -> Section:
         rows.append([arm, STARTS[arm], *(f"{a:.2%}" for a in test), number(float(np.mean([f["train_loss"] for f in final]))),
                      number(float(np.mean([f["validation_loss"] for f in final])))])  # fmt: skip
     body += table(["arm", "start", *(f"test, seed {seed}" for seed in study.preset.seeds), "training loss", "validation loss"], rows,
-                  "Same questions, same steps, same optimiser in every arm, but for gently-tuned; losses in nats, means over seeds.")  # fmt: skip
+                  f"Same questions, same steps, same optimiser in every arm{_but(study)}; losses in nats, means over seeds.")  # fmt: skip
     return Section("arms", "Arms", "The same model trained on the same sums from different starts.", body,
                    ("Seeds share the split of questions.", "Embedding and unembedding are tied, so freezing one freezes both (frozen-input and frozen-output tell them apart).",
-                    "One recipe serves all arms but gently-tuned: an arm that fails may succeed with another, or with more steps."))  # fmt: skip
+                    f"One recipe serves all arms{_but(study)}: an arm that fails may succeed with another, or with more steps."))  # fmt: skip
 
 
 def _spectra(study: Study) -> Section:
@@ -188,6 +194,10 @@ def _ablations(study: Study) -> Section:
 def _models(study: Study) -> Section:
     rows = [["pre-trained", str(seed), run.id, study.embeddings[seed].run.id] for seed, run in study.pretrained.items()]
     rows += [
+        ["pre-trained with sums", str(seed), run.id, study.reader_embeddings[seed].run.id]
+        for seed, run in study.readers.items()
+    ]
+    rows += [
         [arm, str(seed), run.id, study.explanations[arm, seed].run.id] for (arm, seed), run in study.finetuned.items()
     ]
     record = study.run.record()
@@ -238,6 +248,10 @@ def numbers_of(study: Study, entries: Sequence[Entry]) -> dict[str, Any]:
                        for seed, found in study.embeddings.items() if found.spectrum is not None},
         "curves": {f"{arm} {seed}": run.history() for (arm, seed), run in study.finetuned.items()},
         "pretraining": {str(seed): run.history() for seed, run in study.pretrained.items()},
+        "pretrained_with_sums": {str(seed): {"run": study.readers[seed].id, "embedding": named_periods(found.spectrum), "history": study.readers[seed].history()}
+                                 for seed, found in study.reader_embeddings.items() if found.spectrum is not None},
+        "variants": {arm: {f"{name} {seed}": found.run.id for (name, seed), found in variants.items()}
+                     for arm, variants in (("pretrained", study.variants), (GENTLE, study.gentle_variants))},
     }  # fmt: skip
 
 

@@ -305,7 +305,7 @@ def models_of(study: Study) -> Mapping[str, Any]:
     variants = study.gentle_variants if gentle else study.variants
     found = {
         "tuned": study.explanations.get((GENTLE if gentle else "pretrained", first)), "scratch": study.explanations.get(("scratch", first)),
-        "base": study.variants.get((PROMPTED, first)) if gentle and (PROMPTED, first) in study.variants else study.embeddings.get(first),
+        "base": (study.reader_embeddings if gentle else study.embeddings).get(first),
         "prompted": study.variants.get((PROMPTED, first)), "second prompted": study.variants.get((PROMPTED, second)) if second != first else None,
         "second format": variants.get(("second format", first)), "products": variants.get(("products", first)),
         "arms": study if {("scratch", first), ("frozen-embedding", first)} <= set(study.finetuned) else None,

@@ -37,7 +37,7 @@ def _models(study: Study) -> Section:
     return Section("models", "Models", "What was explained.", body, ())
 
 
-def model_study_page(study: Study, entries: Sequence[Entry], command: str) -> Page:
+def model_study_page(study: Study, entries: Sequence[Entry]) -> Page:
     """The report of a study of given models."""
     counts = verdict_counts(entries)
     named = lambda verdict: ", ".join(e.claim.id for e in entries if e.verdict == verdict) or "none"  # noqa: E731
@@ -45,6 +45,7 @@ def model_study_page(study: Study, entries: Sequence[Entry], command: str) -> Pa
     finding = (f"On {tuned}, {counts['confirmed']} of {len(entries)} claims are confirmed, {counts['refuted']} refuted, {counts['undetermined']} undetermined; {counts['not run']} need models "
                "that were not given.", f"Confirmed: {named('confirmed')}. Refuted: {named('refuted')}. Undetermined: {named('undetermined')}. Not run: {named('not run')}.")  # fmt: skip
     record = study.run.record()
+    command = record.get("command", "epicycle reproduce zhou2024 --model MODEL")
     provenance = f"<pre>{escape(command)}</pre>" + table(
         ["what", "value"],
         [[name, str(value)] for name, value in record["provenance"].items() if not isinstance(value, dict)],
@@ -75,6 +76,6 @@ def model_study_page(study: Study, entries: Sequence[Entry], command: str) -> Pa
     )
 
 
-def write_model_study(study: Study, entries: Sequence[Entry], command: str) -> Path:
+def write_model_study(study: Study, entries: Sequence[Entry]) -> Path:
     """Write report.html and report.json into the study's directory; returns the path of the former."""
-    return model_study_page(study, entries, command).save(study.run.path / "report.html")
+    return model_study_page(study, entries).save(study.run.path / "report.html")

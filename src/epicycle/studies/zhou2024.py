@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from epicycle.analysis.embedding import PERIODS, at_period, embedding_spectrum
 from epicycle.analysis.explain import ExplainConfig, Explanation, explain, open_explanation
-from epicycle.errors import ConfigError
+from epicycle.errors import ConfigError, RunError
 from epicycle.models.language import language_model, start_digest
 from epicycle.runs.directory import Run, create_run, open_run
 from epicycle.runs.provenance import provenance
@@ -166,7 +166,9 @@ class Study(NamedTuple):
     gentle_variants: dict[tuple[str, int], Explanation] = {}  # noqa: RUF012
     """The same of the gently tuned arm."""
     readers: dict[int, Run] = {}  # noqa: RUF012
-    """The models that read solved sums, by seed."""
+    """The models that read solved sums, by seed; none where no arm starts from them."""
+    reader_embeddings: dict[int, Explanation] = {}  # noqa: RUF012
+    """Their explanations; of the other pre-trained models these are `embeddings`."""
 
 
 def pretrain_config(chosen: Preset, seed: int, *, with_sums: bool = False) -> PretrainConfig:
@@ -273,7 +275,11 @@ def jobs_of(chosen: Preset, root: str, device: str = "cpu") -> list[Job]:
         assert chosen.with_sums is not None
         cost = chosen.with_sums.steps * per_step["pre"]
         readers = ((seed, to_dict(pretrain_config(chosen, seed, with_sums=True))) for seed in seeds)
-        found += [Job(f"read sums {seed}", _pretrain_job, (config, root, device), (), cost) for seed, config in readers]
+        for seed, config in readers:
+            found.append(Job(f"read sums {seed}", _pretrain_job, (config, root, device), (), cost))
+            found.append(
+                Job(f"explain read sums {seed}", _explain_job, (chosen, "", root, device), (f"read sums {seed}",), 12.0)
+            )
     for seed in seeds:
         for arm in chosen.arms:
             name, base = f"{arm} {seed}", f"{'read sums' if arm == GENTLE else 'pretrain'} {seed}"
@@ -378,7 +384,13 @@ def read_study(run: Run) -> Study:
             "seeds": tuple(values["seeds"]),
         }
     )
-    at = lambda job: open_run(run.path.parent / record["made"][job])  # noqa: E731
+
+    def at(job: str) -> Run:
+        if job not in record["made"]:
+            raise RunError(f"got study {run.id}, made by an older epicycle, without {job!r}; expected it to be there. Run `epicycle reproduce zhou2024 --preset "
+                           f"{chosen.name}` in the same --out again: it makes what is missing.")  # fmt: skip
+        return open_run(run.path.parent / record["made"][job])
+
     explained = lambda job: open_explanation(at(f"explain {job}"))  # noqa: E731
     seeds, pairs = chosen.seeds, [(arm, seed) for arm in chosen.arms for seed in chosen.seeds]
     variants: dict[str, dict[tuple[str, int], Explanation]] = {arm: {} for arm in VARIED}
@@ -388,8 +400,15 @@ def read_study(run: Run) -> Study:
     return Study(
         run, chosen, seeds, {seed: at(f"pretrain {seed}") for seed in seeds}, {(arm, seed): at(f"{arm} {seed}") for arm, seed in pairs},
         {seed: explained(f"pretrain {seed}") for seed in seeds}, {(arm, seed): explained(f"{arm} {seed}") for arm, seed in pairs},
-        variants[VARIED[0]], variants[VARIED[1]], {seed: at(f"read sums {seed}") for seed in seeds if f"read sums {seed}" in record["made"]},
+        variants[VARIED[0]], variants[VARIED[1]], {seed: at(f"read sums {seed}") for seed in seeds if reads_sums(chosen)},
+        {seed: explained(f"read sums {seed}") for seed in seeds if reads_sums(chosen)},
     )  # fmt: skip
+
+
+def explanations_of(study: Study) -> list[Explanation]:
+    """Every explanation that a study holds, each once."""
+    parts = (study.embeddings, study.reader_embeddings, study.explanations, study.variants, study.gentle_variants)
+    return list({found.run.id: found for part in parts for found in part.values()}.values())
 
 
 def _plain(chosen: Preset) -> dict[str, Any]:

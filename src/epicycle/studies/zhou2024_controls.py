@@ -23,12 +23,13 @@ def _pairs(study: Study, name: str) -> list[tuple[int, Explanation, Explanation]
     ]
 
 
-def _costs(found: Explanation) -> tuple[float, float] | None:
+def _costs(found: Explanation, over: str) -> tuple[float, float] | None:
     """Accuracy lost without the MLPs' low band less that lost without attention's, and the same for the high band, attention less MLPs."""
     rows = {(m, b): removal(found, m, b) for m in ("attn", "mlp") for b in ("low", "high")}
     if any("refused" in row for row in rows.values()):
         return None
-    lost = {key: accuracy(found) - row["accuracy"] for key, row in rows.items()}
+    whole = removal(found, "none", "none")[over]
+    lost = {key: whole - row[over] for key, row in rows.items()}
     return lost["mlp", "low"] - lost["attn", "low"], lost["attn", "high"] - lost["mlp", "high"]
 
 
@@ -46,10 +47,11 @@ def beyond_random_subspaces(study: Study, modules: str, band: str) -> list[Readi
     return readings
 
 
-def same_division(study: Study, names: tuple[str, ...], usually: str = "") -> list[Reading]:
+def same_division(study: Study, names: tuple[str, ...], usually: str = "", over: str = "accuracy") -> list[Reading]:
     """C2 to C5: by how much the low band costs the MLPs more than attention, explained another way; control: explained as usual.
 
-    `usually` names the variant that stands for the usual, where it is not the explanation itself.
+    `usually` names the variant that stands for the usual, where it is not the explanation itself. `over`: accuracy over the whole vocabulary, or
+    number_accuracy over the numbers of the table, where these are fewer than the answers the model may give.
 
     Holds if both contrasts (low: MLPs against attention; high: attention against MLPs) keep their sign or move by at most 0.1 in every
     variant. Told only where one of them is at least 0.1 to begin with, and every variant could be removed.
@@ -58,12 +60,12 @@ def same_division(study: Study, names: tuple[str, ...], usually: str = "") -> li
     if not any(name in names for name, _ in study.variants):
         return readings
     for seed, found in of_arm(study, "pretrained"):
-        usual = _costs(study.variants.get((usually, seed), found))
+        usual = _costs(study.variants.get((usually, seed), found), over)
         others = {name: study.variants[name, seed] for name in names if (name, seed) in study.variants}
         if usual is None or len(others) < len(names):
             readings.append(Reading(seed, None, None, None, "not run" if usual else "a band was refused"))
             continue
-        costs = {name: value for name, other in others.items() if (value := _costs(other)) is not None}
+        costs = {name: value for name, other in others.items() if (value := _costs(other, over)) is not None}
         if len(costs) < len(others) or max(map(abs, usual)) < DIFFERENCE:
             gone = ", ".join(sorted(set(others) - set(costs)))
             readings.append(
@@ -153,7 +155,7 @@ def table_order(study: Study) -> list[Reading]:
 
 
 def operand_order(study: Study) -> list[Reading]:
-    """C11: accuracy with the larger operand first, as it was never trained; control: with the smaller first."""
+    """C11: accuracy with the larger operand first, which questions to train on never have; control: with the smaller first."""
     readings = []
     for seed, found, other in _pairs(study, "swapped"):
         usual, swapped = accuracy(found), accuracy(other)

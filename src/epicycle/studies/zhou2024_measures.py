@@ -91,7 +91,9 @@ def _sparse(seed: int, found: Explanation, *, needs: float = 0.0) -> Reading:
     share, chance, anyhow = high_share(found)
     right = accuracy(found)
     holds = share >= 3 * chance and share > anyhow if right >= needs else None
-    return Reading(seed, share, anyhow, holds, f"{chance:.3f} of the bins; answers {right:.1%}")
+    seen = found.facts["questions"]["trained_on"]
+    known = f", {seen:.0%} of them of pairs it has seen solved" if seen else ""
+    return Reading(seed, share, anyhow, holds, f"{chance:.3f} of the bins; answers {right:.1%}{known}")
 
 
 def sparsity(study: Study) -> list[Reading]:
@@ -244,25 +246,19 @@ def parity_alone(study: Study) -> list[Reading]:
     readings = []
     for seed, found in of_arm(study, "pretrained"):
         half = study.variants.get((HALF, seed), found)
-        keeps = [
-            next(row for row in each.ablations.keeps if row["period"] == 2.0)
-            for each in (found, half)
-            if each.ablations
-        ]
-        keep = next((row for row in keeps if "refused" not in row), keeps[-1])
+        assert found.ablations is not None and half.ablations is not None
+        whole, part = (
+            next(row for row in ablations.keeps if row["period"] == 2.0)
+            for ablations in (found.ablations, half.ablations)
+        )
+        keep = part if "refused" in whole else whole
         if "refused" in keep:
             readings.append(Reading(seed, None, None, None, keep["refused"]))
-        else:
-            random = [control["parity"] for control in keep["control"]]
-            readings.append(
-                Reading(
-                    seed,
-                    keep["parity"],
-                    float(np.mean(random)),
-                    keep["parity"] >= 0.95 and keep["parity"] > max(random),
-                    "" if keep is keeps[0] else "over half of the numbers",
-                )
-            )
+            continue
+        random = [control["parity"] for control in keep["control"]]
+        holds = keep["parity"] >= 0.95 and keep["parity"] > max(random)
+        what = f"answers below {half.ablations.numbers}" if keep is not whole else ""
+        readings.append(Reading(seed, keep["parity"], float(np.mean(random)), holds, "", what))
     return readings
 
 

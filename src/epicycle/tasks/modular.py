@@ -220,7 +220,7 @@ class Task:
         return all(bool((table == np.swapaxes(table, k, k + 1)).all()) for k in range(table.ndim - 1))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
 def _places(count: int, seed: int) -> np.ndarray:
     """Where Python's own shuffle puts each of `count` things; kept, since whole sweeps ask for the same few."""
     order = list(range(count))

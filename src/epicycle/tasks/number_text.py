@@ -61,6 +61,9 @@ class NumberTextConfig:
                 raise ConfigError(
                     f"got solved questions with {task.shots} shots; expected questions alone. Leave shots out."
                 )
+        if self.solved and self.relabelled is not None:
+            raise ConfigError("got solved questions and exchanged names; expected one of them, since a held-out pair could be stated under other names. "
+                              "Leave one out.")  # fmt: skip
         if not 0 < self.solved_share <= 1:
             raise ConfigError(
                 f"got a share of solved questions of {self.solved_share}; expected above 0 and at most 1. Try 0.5."

@@ -22,11 +22,13 @@ KEEPS_ROWS = ("pretrained", "frozen-embedding", "frozen-input")
 
 
 def _text_of(name: str | Path) -> dict[str, Any]:
-    """What the base read, if it is a run that knows: how often each number, and tasks whose solved questions were in the text."""
+    """What the base read, if it is a run that knows: how often each number, and tasks whose training questions it has seen solved."""
     if not (Path(name) / "run.json").is_file():
         return {}
     record = open_run(name).record()
-    solved = record["config"]["resolved"].get("text", {}).get("solved", []) or record.get("solved", [])
+    stored = record["config"]["resolved"]
+    solved = [*stored.get("text", {}).get("solved", []), *record.get("solved", [])]
+    solved += [stored["prompts"]] if stored.get("kind") == "finetune" else []
     return {"number_counts": record.get("number_counts"), "solved": solved}
 
 
@@ -131,8 +133,10 @@ def finetune(
         raise DataError(f"got prompts of up to {train.tokens.shape[1]} tokens for a model with {context} positions; expected at most as many. "
                         "Use fewer --shots, or another model.")  # fmt: skip
     run = shared_run(root, config, given, facts, members)
-    if members.is_first and config.arm in KEEPS_ROWS and (read := {k: v for k, v in _text_of(base).items() if v}):
-        run.update(**read)
+    read = _text_of(base)
+    kept = {"number_counts": config.arm in KEEPS_ROWS, "solved": config.arm == "pretrained"}
+    if members.is_first and (known := {name: read[name] for name in kept if kept[name] and read.get(name)}):
+        run.update(**known)
     model = start_model(config.arm, loaded, int(max(task.questions.answer)), config.seed)
     plan = Plan(shuffled(train, config.step.batch, config.seed), lambda current: scores(current, validation, device),
                 -(-len(train) // config.step.batch))  # fmt: skip

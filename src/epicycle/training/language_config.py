@@ -112,7 +112,9 @@ class PretrainConfig:
     @property
     def name(self) -> str:
         """Readable part of the run's id."""
-        kind = "text" if self.corpus else "sums" if self.text.solved else "numbers"
+        operations = {task.operation for task in self.text.solved}
+        solved = {"add": "sums", "multiply": "products"}[operations.pop()] if len(operations) == 1 else "solved"
+        kind = "text" if self.corpus else solved if self.text.solved else "numbers"
         return f"pretrain-{kind}-0to{self.text.largest}-seed{self.seed}"
 
 
