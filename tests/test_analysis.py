@@ -31,7 +31,7 @@ def test_a_check_can_fail():
 
 
 def test_an_oracle_with_a_wrong_measure_fails(monkeypatch):
-    monkeypatch.setattr("epicycle.analysis.selftest.ffd", lambda norms, **_: 0.9)
+    monkeypatch.setattr("epicycle.analysis.selftest_fourier.ffd", lambda norms, **_: 0.9)
     assert any(not check.passed for check in selftest(("planted_frequencies",)))
 
 
