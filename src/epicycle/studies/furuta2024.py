@@ -133,7 +133,7 @@ def reproduce(
         configs = [config(condition, seed, chosen) for condition in wanted for seed in chosen.seeds]
         if configs:
             sweep(configs, root, engine, progress=progress, warn=warn, given=given)
-        run.update(status="finished", outcome="reproduced")
+        run.update(status="finished", outcome="reproduced", provenance=provenance())
     return Study(run, chosen, wanted)
 
 

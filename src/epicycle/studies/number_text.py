@@ -120,9 +120,8 @@ def reproduce(
     chosen = preset(name)
     chosen = dataclasses.replace(chosen, seeds=tuple(seeds)) if seeds else chosen
     values = {"kind": "study", "paper": "number-text", "preset": name, "seeds": list(chosen.seeds)}
-    run = create_run(
-        Path(root), f"number-text-{name}", values, given or values, provenance(workers=workers, device=device)
-    )
+    facts = provenance(workers=workers, device=device)  # of the last that computed, for a study that goes on
+    run = create_run(Path(root), f"number-text-{name}", values, given or values, facts)
     jobs = []
     for seed in chosen.seeds:
         for condition, text in conditions(chosen).items():
@@ -132,7 +131,8 @@ def reproduce(
             jobs.append(Job(f"{condition} {seed}", _job, (to_dict(config), str(root), device)))
     with run.lock():
         made = run_jobs(jobs, LocalPool(workers), progress=progress)
-        run.update(status="finished", outcome="reproduced", made={job: Path(path).name for job, path in made.items()})
+        names = {job: Path(path).name for job, path in made.items()}
+        run.update(status="finished", outcome="reproduced", made=names, provenance=facts)
     return read_study(run)
 
 

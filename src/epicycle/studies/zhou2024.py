@@ -361,12 +361,12 @@ def reproduce(
             raise ConfigError(f"got seed {min(seeds)}; expected 0 or more. Try 0.")
         chosen = dataclasses.replace(chosen, seeds=tuple(dict.fromkeys(seeds)))
     values = {"kind": "study", "paper": "zhou2024"} | _plain(chosen)
-    run = create_run(
-        Path(root), f"zhou2024-{name}", values, given or values, provenance(workers=workers, device=device)
-    )
+    facts = provenance(workers=workers, device=device)  # of the last that computed, for a study that goes on
+    run = create_run(Path(root), f"zhou2024-{name}", values, given or values, facts)
     with run.lock():
         made = run_jobs(jobs_of(chosen, str(root), device), LocalPool(workers), progress=progress)
-        run.update(status="finished", outcome="reproduced", made={job: Path(path).name for job, path in made.items()})
+        names = {job: Path(path).name for job, path in made.items()}
+        run.update(status="finished", outcome="reproduced", made=names, provenance=facts)
     return read_study(run)
 
 

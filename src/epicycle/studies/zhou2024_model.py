@@ -94,15 +94,16 @@ def reproduce_model(
             found = explain(name, config, root, device=device, threads=threads, loaded=lm, progress=report)
             made[key] = found.run.id
         del lm
+    facts = provenance(device=device, threads=threads, dtype=dtype)
     run = create_run(
         Path(root),
         "zhou2024-model",
         values | {"prompts": asked},
         given or values,
-        provenance(device=device, threads=threads, dtype=dtype),
+        facts,
     )
     with run.lock():
-        run.update(status="finished", outcome="reproduced", made=made)
+        run.update(status="finished", outcome="reproduced", made=made, provenance=facts)
     return read_model_study(run)
 
 
