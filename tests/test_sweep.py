@@ -36,12 +36,12 @@ def _curves(root):
     }
 
 
-def test_plan_puts_sources_first_and_knows_what_is_there(tiny, tmp_path):
+def test_plan_keeps_the_order_with_sources_in_front_of_what_needs_them(tiny, tmp_path):
     source, other = tiny("a+b", steps=100), tiny("a*b", steps=100)
     after = dataclasses.replace(tiny("2a+b", steps=100), frozen=FrozenConfig(parts=("body",), source=_id(source)))
     planned = plan([after, source, other], tmp_path)
-    assert [each.id for each in planned] == [_id(source), _id(other), _id(after)]
-    assert [each.after for each in planned] == [None, None, _id(source)]
+    assert [each.id for each in planned] == [_id(source), _id(after), _id(other)]
+    assert [each.after for each in planned] == [None, _id(source), None]
     assert {each.status for each in planned} == {"missing"}
     rest = cost(planned)
     assert (rest.runs, rest.steps) == (3, 300)

@@ -35,7 +35,7 @@ class Cost(NamedTuple):
 
 
 def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str | None = None) -> tuple[Planned, ...]:
-    """Runs in an order in which sources come first.
+    """Runs in the order given, each source before the first run that takes weights from it.
 
     Args:
         configs: The sweep, each run once.
@@ -67,8 +67,17 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
         if each.after is not None and each.after not in found and not (sources / each.after / "run.json").is_file():
             raise ConfigError(f"got a run that takes weights from {each.after}, which is neither in the sweep nor in {sources}; expected one of both. "
                               "Add it, or train it first.")  # fmt: skip
-    first = [each for each in found.values() if each.after not in found]
-    return tuple(first + [each for each in found.values() if each.after in found])
+    ordered: dict[str, Planned] = {}
+
+    def place(each: Planned) -> None:
+        if each.after in found and each.after not in ordered:
+            place(found[each.after])
+        ordered[each.id] = each
+
+    for each in found.values():
+        if each.id not in ordered:
+            place(each)
+    return tuple(ordered.values())
 
 
 def status_of(path: Path) -> tuple[Literal["finished", "begun", "missing"], int]:
