@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
     from epicycle.studies.zhou2024_claims import CLAIMS
 
-    _check(only, [claim.id for claim in CLAIMS])
+    _check(only, [claim.id for claim in CLAIMS if not options.model or "-" not in claim.id])
     if options.model:
         if options.arms or options.seeds is not None:
             raise ConfigError(

@@ -229,7 +229,11 @@ CLAIMS: tuple[Claim, ...] = tuple(
 
 
 def ledger(study: Study) -> list[Entry]:
-    """Every claim with its verdict; for given models it speaks of these alone, on parts of their questions."""
+    """Every claim with its verdict; for given models it speaks of these alone, on parts of their questions.
+
+    Claims once more on another arm are those of presets: a given model is the one it is.
+    """
     if study.preset is None:
-        return [grade(claim, study, least=1, unit="parts of the questions of one model") for claim in CLAIMS]
+        own = [claim for claim in CLAIMS if "-" not in claim.id]
+        return [grade(claim, study, least=1, unit="parts of the questions of one model") for claim in own]
     return [grade(claim, study) for claim in CLAIMS]
