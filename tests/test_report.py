@@ -93,7 +93,7 @@ def test_text_is_escaped():
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.0, "0"), (1234567, "1,234,567"), (0.12345, "0.1235"), (1.5e-8, "1.50e-08"), (None, "not defined"),
-     (float("nan"), "not defined"), (4.5747, "4.575")],
+     (float("nan"), "not defined"), (4.5747, "4.575"), (2561.4, "2,561"), (9999.7, "10,000"), (28150.0, "28,150")],
 )  # fmt: skip
 def test_numbers_as_people_read_them(value, text):
     assert number(value) == text

@@ -5,31 +5,19 @@ from collections.abc import Sequence
 from epicycle.report.page import Section, number, table
 from epicycle.studies.ledger import Entry
 
-HEADER = (
-    "claim",
-    "statement",
-    "verdict",
-    "published",
-    "ours, mean (range over seeds)",
-    "what ours is",
-    "control",
-    "what the control is",
-    "rule",
-    "reason",
-)
+HEADER = ("claim", "statement", "verdict", "published", "ours, mean (range over seeds)", "control", "rule")
 
 
 def ledger_section(entries: Sequence[Entry], caveat: str) -> Section:
-    """Every claim with its verdict; published and measured values stand in columns of their own."""
+    """Every claim with its verdict; published and measured values stand in columns of their own, reasons in a table below."""
     rows = []
     for e in entries:
         values, c = e.as_json(), e.claim
-        measured = _measured(e)
-        control = "" if values["control"] is None else number(values["control"])
-        rows.append(
-            [c.id, c.statement, e.verdict, c.published, measured, c.measured, control, c.control, c.rule, e.reason]
-        )
+        measured = f"{_measured(e)}: {c.measured}" if _measured(e) else c.measured
+        control = "" if values["control"] is None else f"{number(values['control'])}: "
+        rows.append([c.id, c.statement, e.verdict, c.published, measured, control + c.control, c.rule])
     body = table(list(HEADER), rows)
+    body += table(["claim", "verdict", "why"], [[e.claim.id, e.verdict, e.reason] for e in entries])
     return Section("ledger", "Ledger", "Every claim of the paper that this preset can grade, and those it cannot.", body,
                    (caveat, "Confirmed: the rule holds in every seed of at least three; refuted: in none; undetermined: otherwise, or fewer than three seeds can tell."))  # fmt: skip
 
@@ -39,7 +27,7 @@ def _measured(entry: Entry) -> str:
     values = entry.as_json()
     told = [r for r in entry.readings if r.value is not None]
     if values["measured"] is None:
-        return "; ".join(f"{r.what}: {number(r.value)}" for r in told if r.value is not None)
+        return "; ".join(f"{number(r.value)} ({r.what})" for r in told if r.value is not None)
     what = f"{told[0].what}: " if told[0].what else ""
     return f"{what}{number(values['measured'])} ({number(values['interval'][0])} to {number(values['interval'][1])})"
 

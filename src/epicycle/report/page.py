@@ -106,7 +106,7 @@ def number(value: float | int | None) -> str:
         return "0"
     if abs(value) < 1e-3 or abs(value) >= 1e6:
         return f"{value:.2e}"
-    return f"{value:,.4g}"
+    return f"{value:,.0f}" if abs(value) >= 9999.5 else f"{value:,.4g}"
 
 
 def drawing(svg: str, caption: str = "") -> str:
