@@ -13,18 +13,18 @@ from epicycle.cli.main import main
 from epicycle.errors import ConfigError, RunError
 from epicycle.models.language import start_digest
 from epicycle.report.zhou2024_figures import models_of
-from epicycle.studies import zhou2024, zhou2024_claims, zhou2024_controls, zhou2024_measures
+from epicycle.studies import zhou2024, zhou2024_claims, zhou2024_controls, zhou2024_measures, zhou2024_presets
 from epicycle.studies.zhou2024_claims import CLAIMS, ledger
 from epicycle.sweep.jobs import Job, run_jobs
 from epicycle.sweep.pool import LocalPool
 from epicycle.training.language_config import ShapeConfig, StepConfig
 
-ARMS = ("scratch", "frozen-embedding", zhou2024.GENTLE)
+ARMS = ("scratch", "frozen-embedding", zhou2024_presets.GENTLE)
 
 
 def tiny(name):
     """Numbers 0..49, one layer of width 48, a few steps, three seeds."""
-    return zhou2024.Preset(
+    return zhou2024_presets.Preset(
         name=name, largest=49, largest_operand=24, shape=ShapeConfig(num_layers=1, width=48, num_heads=4, context=32),
         pretraining=StepConfig(steps=40, batch=8, evaluate_every=20, learning_rate=3e-3),
         finetuning=StepConfig(steps=40, batch=16, evaluate_every=20, learning_rate=3e-3), arms=ARMS,
@@ -50,7 +50,7 @@ def test_every_arm_and_seed_is_trained_and_explained(made):
     assert set(made.embeddings) == {0, 1, 2}
     for (arm, seed), run in made.finetuned.items():
         resolved = run.record()["config"]["resolved"]
-        assert (resolved["arm"], resolved["seed"]) == ("pretrained" if arm == zhou2024.GENTLE else arm, seed)
+        assert (resolved["arm"], resolved["seed"]) == ("pretrained" if arm == zhou2024_presets.GENTLE else arm, seed)
         assert [line["step"] for line in run.history()] == [0, 20, 40]
     assert len({run.id for run in made.pretrained.values()}) == 3
 
@@ -58,39 +58,39 @@ def test_every_arm_and_seed_is_trained_and_explained(made):
 def test_the_gently_tuned_arm_starts_from_a_model_that_read_training_sums(made):
     for seed, base in made.readers.items():
         [solved] = base.record()["config"]["resolved"]["text"]["solved"]
-        run = made.finetuned[zhou2024.GENTLE, seed]
+        run = made.finetuned[zhou2024_presets.GENTLE, seed]
         assert run.record()["config"]["resolved"]["start"] == start_digest(base.path)
         assert (
             run.record()["config"]["resolved"]["prompts"] == solved
         )  # so that what is held out there is held out here
-        assert made.explanations[zhou2024.GENTLE, seed].facts["questions"]["trained_on"] == 0
+        assert made.explanations[zhou2024_presets.GENTLE, seed].facts["questions"]["trained_on"] == 0
         assert made.reader_embeddings[seed].facts["questions"]["trained_on"] == 0
         assert made.reader_embeddings[seed].facts["name"] == base.id
     assert set(made.readers) == {0, 1, 2}
 
 
 def test_a_whole_study_has_every_variant_of_both_tuned_arms():
-    chosen = zhou2024.preset("full")
+    chosen = zhou2024_presets.preset("full")
     jobs = {job.name: job for job in zhou2024.jobs_of(chosen, "runs")}
-    for name, arm, seed in zhou2024.variants_of(chosen):
-        [on] = jobs[f"explain {zhou2024.variant_job(name, arm, seed)}"].after
-        base = {"pretrained": f"pretrain {seed}", zhou2024.GENTLE: f"read sums {seed}"}[arm]
-        if name in zhou2024.OTHER_TASKS:
+    for name, arm, seed in zhou2024_presets.variants_of(chosen):
+        [on] = jobs[f"explain {zhou2024_presets.variant_job(name, arm, seed)}"].after
+        base = {"pretrained": f"pretrain {seed}", zhou2024_presets.GENTLE: f"read sums {seed}"}[arm]
+        if name in zhou2024_presets.OTHER_TASKS:
             assert jobs[on].after == (base,)
         else:
-            assert on == (base if name == zhou2024.PROMPTED else f"{arm} {seed}")
-    sizes = {name: zhou2024.variant_config(chosen, name).numbers for name in zhou2024.VARIANTS}
+            assert on == (base if name == zhou2024_presets.PROMPTED else f"{arm} {seed}")
+    sizes = {name: zhou2024_presets.variant_config(chosen, name).numbers for name in zhou2024_presets.VARIANTS}
     assert (
         sizes["as printed"],
         sizes["as printed, cut by row"],
-        sizes[zhou2024.HALF],
+        sizes[zhou2024_presets.HALF],
         sizes["cut at 26"],
         sizes["swapped"],
     ) == (191, 101, 100, 100, 200)
     without = dataclasses.replace(chosen, arms=("scratch",), extras=False)
     assert not any("sums" in job.name for job in zhou2024.jobs_of(without, "runs"))
     with pytest.raises(ConfigError, match="laptop or full"):
-        zhou2024.reproduce("quick", arms=[zhou2024.GENTLE])
+        zhou2024.reproduce("quick", arms=[zhou2024_presets.GENTLE])
 
 
 def fake(name, **parts):
@@ -104,17 +104,17 @@ def test_claims_on_another_arm_read_that_arm_and_its_own_base():
     of = lambda name: {seed: fake(f"{name} {seed}") for seed in seeds}  # noqa: E731
     named = lambda names: {(arm, seed): fake(f"{arm} {seed}") for arm in names for seed in seeds}  # noqa: E731
     study = zhou2024.Study(
-        None, None, seeds, {}, {}, of("plain text"), named(("pretrained", "scratch", "frozen-embedding", zhou2024.GENTLE)),
+        None, None, seeds, {}, {}, of("plain text"), named(("pretrained", "scratch", "frozen-embedding", zhou2024_presets.GENTLE)),
         {("swapped", s): fake(f"swapped pretrained {s}") for s in seeds}, {("swapped", s): fake(f"swapped gentle {s}") for s in seeds},
         {}, of("text with sums"),
     )  # fmt: skip
     seen = []
     claim = zhou2024_claims._UNSORTED[0]._replace(id="P1", measure=lambda study: seen.append(study) or [])
-    zhou2024_claims._on(claim, "gentle", zhou2024.GENTLE, "words").measure(study)
+    zhou2024_claims._on(claim, "gentle", zhou2024_presets.GENTLE, "words").measure(study)
     zhou2024_claims._on(claim, "frozen", "frozen-embedding", "words").measure(study)
     gentle, frozen = seen
     for seed in seeds:
-        assert gentle.explanations["pretrained", seed].name == f"{zhou2024.GENTLE} {seed}"
+        assert gentle.explanations["pretrained", seed].name == f"{zhou2024_presets.GENTLE} {seed}"
         assert frozen.explanations["pretrained", seed].name == f"frozen-embedding {seed}"
         assert (
             gentle.explanations["scratch", seed].name == frozen.explanations["scratch", seed].name == f"scratch {seed}"
@@ -123,7 +123,7 @@ def test_claims_on_another_arm_read_that_arm_and_its_own_base():
         assert gentle.embeddings[seed].name == f"text with sums {seed}"
         assert frozen.embeddings[seed].name == f"plain text {seed}"
     assert frozen.variants == {}
-    assert models_of(study)["tuned"].name == f"{zhou2024.GENTLE} 0"
+    assert models_of(study)["tuned"].name == f"{zhou2024_presets.GENTLE} 0"
     assert models_of(study)["base"].name == "text with sums 0"  # never that of another model
     assert models_of(study._replace(reader_embeddings={}))["base"] is None
     without = study._replace(explanations=named(("pretrained", "scratch")))
@@ -135,7 +135,7 @@ def test_what_the_width_does_not_allow_is_read_over_half_of_the_numbers():
     refused = {"period": 2.0, "refused": "Refused: too wide."}
     tuned = fake("tuned", ablations=fake("", numbers=200, keeps=[refused]))
     half = fake("half", ablations=fake("", numbers=100, keeps=[keep(0.97)]))
-    study = zhou2024.Study(None, None, (0,), {}, {}, {}, {("pretrained", 0): tuned}, {(zhou2024.HALF, 0): half})
+    study = zhou2024.Study(None, None, (0,), {}, {}, {}, {("pretrained", 0): tuned}, {(zhou2024_presets.HALF, 0): half})
     [found] = zhou2024_measures.parity_alone(study)
     assert (found.value, found.holds, found.what) == (0.97, True, "answers below 100")
     [found] = zhou2024_measures.parity_alone(study._replace(variants={}))
@@ -156,8 +156,8 @@ def test_a_division_over_half_of_the_numbers_is_compared_with_one_over_the_same_
     whole, half = rows(**{"attn low": 0.9}), rows(**{"mlp low": 0.8})
     same, turned = rows(**{"mlp low": 0.5}), rows(**{"attn low": 0.8})
     study = zhou2024.Study(None, None, (0,), {}, {}, {}, {("pretrained", 0): whole},
-                           {(zhou2024.HALF, 0): half, ("cut at 15", 0): same, ("cut at 26", 0): turned})  # fmt: skip
-    grade = partial(zhou2024_controls.same_division, study, usually=zhou2024.HALF, over="number_accuracy")
+                           {(zhou2024_presets.HALF, 0): half, ("cut at 15", 0): same, ("cut at 26", 0): turned})  # fmt: skip
+    grade = partial(zhou2024_controls.same_division, study, usually=zhou2024_presets.HALF, over="number_accuracy")
     [found] = grade(("cut at 15",))
     assert found.holds and found.control == pytest.approx(0.8) and found.value == pytest.approx(0.5)
     [found] = grade(("cut at 15", "cut at 26"))
@@ -232,11 +232,11 @@ def test_jobs_follow_their_order_and_fail_with_their_sentence():
 
 def test_presets_are_what_their_names_say():
     for name in ("demo", "quick", "laptop", "full"):
-        assert zhou2024.preset(name).name == name
-    assert not zhou2024.preset("laptop").extras and zhou2024.preset("full").extras
-    assert zhou2024.preset("laptop").seeds == (0, 1, 2)
+        assert zhou2024_presets.preset(name).name == name
+    assert not zhou2024_presets.preset("laptop").extras and zhou2024_presets.preset("full").extras
+    assert zhou2024_presets.preset("laptop").seeds == (0, 1, 2)
     with pytest.raises(ConfigError, match="quick, laptop or full"):
-        zhou2024.preset("desk")
+        zhou2024_presets.preset("desk")
     with pytest.raises(ConfigError, match="arm"):
         zhou2024.reproduce("quick", arms=("thawed",))
     assert main(["reproduce", "zhou2024", "--only", "P99"]) == 2

@@ -305,8 +305,8 @@ def reproduce_and_report(
     from epicycle.report.explain import write_explanation
     from epicycle.report.zhou2024 import study_page
     from epicycle.studies.zhou2024 import explanations_of, reproduce
-    from epicycle.studies.zhou2024 import preset as chosen_preset
     from epicycle.studies.zhou2024_claims import ledger
+    from epicycle.studies.zhou2024_presets import preset as chosen_preset
     from epicycle.training.engine import chosen_device
 
     count = len(chosen_preset(preset).seeds) if seeds is None else seeds

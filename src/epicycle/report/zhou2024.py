@@ -16,7 +16,8 @@ from epicycle.report.ledger import ledger_section, verdict_counts
 from epicycle.report.page import Page, Section, Tile, drawing, number, table
 from epicycle.report.references import LANGUAGE, REFERENCES
 from epicycle.studies.ledger import Entry
-from epicycle.studies.zhou2024 import GENTLE, PROMPTED, Study, preset
+from epicycle.studies.zhou2024 import Study
+from epicycle.studies.zhou2024_presets import GENTLE, PROMPTED, preset
 from epicycle.training.arm_names import ARMS
 
 STARTS = ARMS | {

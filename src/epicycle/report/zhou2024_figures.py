@@ -22,7 +22,8 @@ from epicycle.plots import style
 from epicycle.plots.spectra import spectrum
 from epicycle.report.page import Page, Section, Tile, drawing
 from epicycle.studies.ledger import Entry
-from epicycle.studies.zhou2024 import GENTLE, PROMPTED, Study
+from epicycle.studies.zhou2024 import Study
+from epicycle.studies.zhou2024_presets import GENTLE, PROMPTED
 
 LAYERS = 15
 """Last layers shown, as in the paper."""

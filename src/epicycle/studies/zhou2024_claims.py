@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from epicycle.studies.ledger import Claim, Entry, Reading, grade
-from epicycle.studies.zhou2024 import GENTLE, HALF, Study
+from epicycle.studies.zhou2024 import Study
 from epicycle.studies.zhou2024_controls import (
     beyond_random_subspaces,
     beyond_token_frequency,
@@ -51,6 +51,7 @@ from epicycle.studies.zhou2024_measures import (
     sparsity,
     superposition,
 )
+from epicycle.studies.zhou2024_presets import GENTLE, HALF
 
 _XL = "GPT-2-XL, numbers 0..520"
 _MORE = "the preset full, or with --model the option or the model it is about"

@@ -10,7 +10,8 @@ from epicycle.analysis.embedding import named_periods, smallest_high_p
 from epicycle.analysis.explain import Explanation
 from epicycle.fourier.bands import HIGH_PERIOD
 from epicycle.studies.ledger import Reading
-from epicycle.studies.zhou2024 import HALF, PROMPTED, Study
+from epicycle.studies.zhou2024 import Study
+from epicycle.studies.zhou2024_presets import HALF, PROMPTED
 
 OUTLIERS = (2.0, 2.5, 10 / 3, 5.0, 10.0)
 LEVEL = 0.01

@@ -14,7 +14,8 @@ from epicycle.errors import ConfigError
 from epicycle.models.language import LanguageModel, load_language_model, start_digest
 from epicycle.runs.directory import Run, create_run, open_run
 from epicycle.runs.provenance import provenance
-from epicycle.studies.zhou2024 import HALF, PROMPTED, VARIANTS, Study
+from epicycle.studies.zhou2024 import Study
+from epicycle.studies.zhou2024_presets import HALF, PROMPTED, VARIANTS
 from epicycle.tasks.prompts import PromptConfig
 
 PARTS = 3
