@@ -124,6 +124,34 @@ def test_failing_is_told_only_at_the_papers_length(study, first, trained, expect
     )
 
 
+def test_one_counterexample_tells_whatever_the_others_do(study):
+    """Of several conditions some were not run, or not long enough: what one of them shows for certain is enough, no more."""
+    [claim] = claims_of(["C4"])
+    first, second, *_ = claim.conditions
+    failed = study(
+        claim.conditions, lambda c, s: {first: {"trained": 300_000, "best": 0.6}, second: {"first": 2000}}.get(c)
+    )
+    found = grade(claim, failed)
+    assert found.verdict == "refuted" and found.readings[0].value == pytest.approx(0.6, abs=0.01)
+    assert "not run: a^3 + 2*b" in found.readings[0].note
+    [claim] = claims_of(["C7a"])
+    first, second, *_ = claim.conditions
+    grokked = study(
+        claim.conditions, lambda c, s: {first: {"first": 2000}, second: {"trained": 100_000, "best": 0.6}}.get(c)
+    )
+    found = grade(claim, grokked)
+    assert found.verdict == "refuted" and found.readings[0].value >= 0.99 and "not run" in found.readings[0].note
+
+
+def test_what_was_run_tells_nothing_of_what_was_not(study):
+    [claim] = claims_of(["C4"])
+    some = study(claim.conditions, lambda c, s: {"first": 2000} if c in claim.conditions[:3] else None)
+    assert grade(claim, some).verdict == "undetermined" and "not run" in grade(claim, some).reason
+    [claim] = claims_of(["C7a"])
+    some = study(claim.conditions, lambda c, s: {"trained": 300_000} if c in claim.conditions[:3] else None)
+    assert grade(claim, some).verdict == "undetermined" and "not run" in grade(claim, some).reason
+
+
 def test_order(study):
     at = {PLUS: 2600, TIMES: 4000, MINUS: 20_000}
     assert verdict("C2a", study(at, lambda c, s: {"first": at[c], "trained": at[c] + 2000})).verdict == "confirmed"

@@ -6,6 +6,7 @@ That a run does not grok can only be told at the paper's 300,000 steps.
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import NamedTuple
 
 from epicycle.runs.directory import Run
 from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch
@@ -82,45 +83,61 @@ def when(condition: Condition, run: Run) -> str:
     return f"{condition.label}: {said}"
 
 
+class Looked(NamedTuple):
+    """What one run of a condition shows. `has_grokked` is None where it cannot be told: stopped too early, not there, poor source."""
+
+    best: float | None
+    baseline: float | None
+    steps: int | None
+    has_grokked: bool | None
+    note: str
+
+
+def _look(condition: Condition, study: Study, seed: int) -> Looked:
+    absent = poor_source(study, [condition], seed)
+    run = study.finished(condition, seed)
+    if absent is None and run is None:
+        absent = missing(seed, condition)
+    if absent is not None or run is None:
+        return Looked(None, None, None, None, absent.note if absent else "")
+    best = max(line["test_accuracy"] for line in study.history(condition, seed))
+    steps = trained_steps(run)
+    told = True if best >= 0.99 else (False if steps >= PUBLISHED_STEPS else None)
+    return Looked(best, baseline(condition, seed), steps, told, when(condition, run))
+
+
 def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
-    """Lowest best test accuracy of several conditions; control: the highest baseline without a rule."""
-    if (poor := poor_source(study, conditions, seed)) is not None:
-        return poor
-    best, controls, notes, told = 1.0, [0.0], [], True
-    for condition in conditions:
-        run = study.finished(condition, seed)
-        if run is None:
-            return missing(seed, condition)
-        best = min(best, max(line["test_accuracy"] for line in study.history(condition, seed)))
-        controls.append(baseline(condition, seed))
-        notes.append(when(condition, run))
-        told = told and (first_step(run) is not None or trained_steps(run) >= PUBLISHED_STEPS)
-    holds = best >= 0.99
-    return Reading(seed, best, max(controls), holds if told or holds else None, "; ".join(notes))
+    """Lowest best test accuracy of several conditions; control: the highest baseline without a rule.
+
+    One run that has not grokked by the paper's last step tells that the rule does not hold, whatever the others do.
+    """
+    looks = [_look(condition, study, seed) for condition in conditions]
+    told = [look.has_grokked for look in looks]
+    if False not in told and (absent := [look for look in looks if look.best is None]):
+        return Reading(seed, None, None, None, absent[0].note)
+    found = [look for look in looks if look.best is not None]
+    holds = False if False in told else (None if None in told else True)
+    value, control = min(look.best or 0.0 for look in found), max(look.baseline or 0.0 for look in found)
+    return Reading(seed, value, control, holds, "; ".join(look.note for look in looks))
 
 
 def does_not(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
-    """Highest best test accuracy of several conditions that should not grok; control: the baseline of that one."""
-    if (poor := poor_source(study, conditions, seed)) is not None:
-        return poor
-    found = []
-    for condition in conditions:
-        run = study.finished(condition, seed)
-        if run is None:
-            return missing(seed, condition)
-        best = max(line["test_accuracy"] for line in study.history(condition, seed))
-        found.append((best, baseline(condition, seed), when(condition, run), trained_steps(run)))
-    best, control, _, _ = max(found)
-    short = [end for value, _, _, end in found if value < 0.99 and end < PUBLISHED_STEPS]
-    holds = False if best >= 0.99 else (None if short else True)
-    note = "; ".join(text for _, _, text, _ in found)
-    return Reading(
-        seed,
-        best,
-        control,
-        holds,
-        note if holds is not None else f"looked at up to {min(short):,} of {PUBLISHED_STEPS:,} steps. {note}",
-    )
+    """Highest best test accuracy of several conditions that should not grok; control: the baseline of that one.
+
+    One run that has grokked tells that the rule does not hold, whatever the others do.
+    """
+    looks = [_look(condition, study, seed) for condition in conditions]
+    told = [look.has_grokked for look in looks]
+    if True not in told and (absent := [look for look in looks if look.best is None]):
+        return Reading(seed, None, None, None, absent[0].note)
+    best = max((look for look in looks if look.best is not None), key=lambda look: look.best or 0.0)
+    note = "; ".join(look.note for look in looks)
+    if True not in told and None in told:
+        short = min(look.steps for look in looks if look.has_grokked is None and look.steps is not None)
+        return Reading(
+            seed, best.best, best.baseline, None, f"looked at up to {short:,} of {PUBLISHED_STEPS:,} steps. {note}"
+        )
+    return Reading(seed, best.best, best.baseline, True not in told, note)
 
 
 def order(study: Study, seed: int, *, with_minus: bool) -> Reading:

@@ -4,6 +4,7 @@ Runs that were begun before are stacked with those that got as far. If a stack f
 bad run takes no other with it.
 """
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
@@ -14,6 +15,8 @@ from epicycle.sweep.jobs import Job
 from epicycle.sweep.plan import status_of
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import RunConfig
+from epicycle.training.transfer import take
+from epicycle.training.twins import go_on_from_twin
 
 LARGEST_STACK = 64
 
@@ -46,7 +49,11 @@ class Stacked:
         return 10_000
 
     def begin(self, job: Job, before: dict[str, Any]) -> None:
-        """Put a job aside until `finished` is called."""
+        """Put a job aside until `finished` is called; one that a twin began is stacked with those that got as far."""
+        config, root, given, source_root = job.arguments
+        with contextlib.suppress(EpicycleError):  # training will say what is wrong with it
+            taken = take(config, modular_task(config.task), root if source_root is None else source_root)
+            go_on_from_twin(config, root, taken.facts if taken else None, given)
         self._waiting.append(job)
 
     def finished(self, seconds: float) -> list[tuple[Job, Any]]:

@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from epicycle.errors import ConfigError, EpicycleError
-from epicycle.runs.directory import open_run, run_id
+from epicycle.runs.directory import checkpoint_name, open_run, run_id
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import RunConfig, to_dict
 from epicycle.training.engine import make_engine
+from epicycle.training.twins import find_twin, paths_by_name
 
 TRIAL_STEPS = 15
 
 
 class Planned(NamedTuple):
-    """One run of a sweep. `steps` are those still to do at most; `after` is the run that frozen weights come from."""
+    """One run of a sweep. `steps` are those still to do at most; `after` is the run that frozen weights come from.
+
+    A run that a finished one of another bound can be continued for counts as begun.
+    """
 
     config: RunConfig
     id: str
@@ -52,6 +56,7 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
     root = Path(root)
     sources = root if source_root is None else Path(source_root)
     found: dict[str, Planned] = {}
+    neighbours = paths_by_name(root)
     for config in configs:
         own = run_id(config.name, to_dict(config))
         if own in found:
@@ -61,6 +66,10 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
         status, done = status_of(root / own)
         task = modular_task(config.task)
         after = None if config.frozen is None or config.frozen.source == "random" else config.frozen.source
+        if status == "missing" and (
+            twin := find_twin(config, neighbours.get(config.name, ()), _taken(config, sources))
+        ):
+            status, done = "begun", config.schedule.max_steps if twin.is_end else twin.step
         steps = 0 if status == "finished" else max(config.schedule.max_steps - done, 0)
         found[own] = Planned(config, own, status, steps, task.num_examples("train"), after)
     for each in found.values():
@@ -78,6 +87,19 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
         if each.id not in ordered:
             place(each)
     return tuple(ordered.values())
+
+
+def _taken(config: RunConfig, sources: Path) -> str | None:
+    """SHA-256 of the checkpoint that a run will take frozen weights from, as far as its source is finished."""
+    if config.frozen is None or config.frozen.source == "random":
+        return None
+    path = sources / config.frozen.source
+    if status_of(path)[0] != "finished":
+        return ""  # no twin can be told yet
+    checkpoints = open_run(path).record()["checkpoints"]
+    return checkpoints.get(
+        max(checkpoints, default="") if config.frozen.step is None else checkpoint_name(config.frozen.step), ""
+    )
 
 
 def status_of(path: Path) -> tuple[Literal["finished", "begun", "missing"], int]:

@@ -20,6 +20,7 @@ from epicycle.training.config import RunConfig, ScheduleConfig, to_dict
 from epicycle.training.engine import Engine, chosen_device, make_engine
 from epicycle.training.grokking import Milestones, has_held, milestones, streak
 from epicycle.training.transfer import take
+from epicycle.training.twins import go_on_from_twin
 
 Weights = dict[str, Tensor]
 
@@ -89,7 +90,12 @@ def train_runs(
     source_root = root if source_root is None else source_root
     for config, task in zip(configs, tasks, strict=True):
         if not _has_begun(Path(root) / run_id(config.name, to_dict(config))):
-            take(config, task, source_root)  # refuses what cannot be taken before anything is written
+            taken = take(config, task, source_root)  # refuses what cannot be taken before anything is written
+            twin = go_on_from_twin(config, root, taken.facts if taken else None, given)
+            if twin is not None:
+                warn(
+                    f"run {run_id(config.name, to_dict(config))} goes on from step {twin.step:,} of {twin.run.id}, which differs in its bound alone"
+                )
     runs = [create_run(Path(root), c.name, to_dict(c), given or to_dict(c), facts) for c in configs]
     open_places = [i for i, run in enumerate(runs) if not _is_whole(run)]
     if not open_places:
