@@ -1,6 +1,7 @@
 """Runs as a table: filters, groups, comparisons, export, SQL; and that thousands are listed at once."""
 
 import csv
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -9,8 +10,8 @@ import pytest
 
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError, DataError
-from epicycle.runs.directory import create_run
-from epicycle.runs.query import chosen, differences, grouped, rows
+from epicycle.runs.directory import create_run, open_run, run_id
+from epicycle.runs.query import chosen, differences, grouped, longest, rows
 from epicycle.training.config import FrozenConfig, to_dict
 
 
@@ -26,8 +27,6 @@ def finished(root, config, first, accuracy=1.0, history=3):
 
 @pytest.fixture
 def root(tiny, tmp_path):
-    import dataclasses
-
     for seed, first in enumerate((300, 500, None)):
         finished(tmp_path, tiny("a+b", seed=seed), first, 1.0 if first else 0.4)
         finished(tmp_path, tiny("a*b", seed=seed), 400 + seed)
@@ -51,10 +50,34 @@ def test_filters_and_groups(root):
     groups = grouped(table, ["formula"])
     assert {key: len(found) for key, found in groups.items()} == {("2*a + b",): 1, ("a + b",): 3, ("a*b",): 3}
     pair = chosen(table, ["formula=a*b", "seed<2"])
-    assert set(differences(pair)) == {"id", "directory", "seed", "first", "sustained", "stable"}
+    assert set(differences(pair)) == {"id", "directory", "trajectory", "seed", "first", "sustained", "stable"}
     for bad in ("colour=red", "first", "first<few", "formula<a"):
         with pytest.raises(ConfigError):
             chosen(table, [bad])
+
+
+def test_runs_that_differ_in_their_bound_are_one_observation(tiny, tmp_path, capsys):
+    for seed in (0, 1):
+        for steps, first in ((300, None), (900, 700)):
+            run = finished(tmp_path, tiny(steps=steps, seed=seed), first)
+            run.update(steps=run.record()["steps"] | {"trained": steps})
+    frozen = [
+        dataclasses.replace(tiny(steps=steps), frozen=FrozenConfig(parts=("embedding",), source=f"run-{steps}"))
+        for steps in (300, 900)
+    ]
+    for config, took in zip(frozen, ("aa", "bb"), strict=True):  # frozen weights of two different runs
+        finished(tmp_path, config, 500).update(source={"sha256": took})
+    table, _ = rows(tmp_path)
+    assert [(each["seed"], each["max_steps"]) for each in longest(table) if not each["frozen"]] == [(0, 900), (1, 900)]
+    assert len(longest(table)) == 4
+    assert main(["runs", "--out", str(tmp_path), "--group-by", "formula,frozen", "--json"]) == 0
+    said = capsys.readouterr()
+    groups = {each["frozen"]: (each["grokked"], each["runs"]) for each in json.loads(said.out)["groups"]}
+    assert groups == {None: (2, 2), "embedding": (2, 2)}
+    assert "left out: 2 shorter runs" in said.err
+    for config in frozen:  # the same weights from two sources that differ in their bound
+        open_run(tmp_path / run_id(config.name, to_dict(config))).update(source={"sha256": "aa"})
+    assert len(longest(rows(tmp_path)[0])) == 3
 
 
 def test_command_line(root, capsys, tmp_path):

@@ -166,7 +166,8 @@ def _export(path: str, table: list[dict[str, Any]], *, are_runs: bool = True) ->
 
 def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[str, Any]:
     from epicycle.analysis.statistics import rate, time_to_event
-    from epicycle.runs.query import grouped
+    from epicycle.cli.main import say
+    from epicycle.runs.query import grouped, longest
 
     by = [name.strip() for name in options.group_by.split(",")]
     trained = [
@@ -174,8 +175,11 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
         for each in table
         if each["kind"] == "grok" and each["status"] == "finished" and each["outcome"] != "imported"
     ]
+    kept = longest(trained)
+    if len(kept) < len(trained):
+        say(f"left out: {len(trained) - len(kept):,} shorter runs of configurations that differ in their bound alone")
     found, lines = [], []
-    for key, runs in grouped(trained, by).items():
+    for key, runs in grouped(kept, by).items():
         hit = rate(sum(each["first"] is not None for each in runs), len(runs))
         time = time_to_event([each["first"] for each in runs], [each["trained"] for each in runs])
         best = max(each["test_accuracy"] for each in runs)

@@ -33,6 +33,20 @@ def config_hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def trajectory(config: dict[str, Any], taken: str | None = None) -> str:
+    """Eight hex digits that runs share which differ in their bound alone (`max_steps`): one is the beginning of the other.
+
+    Args:
+        config: Resolved configuration.
+        taken: SHA-256 of the checkpoint that frozen weights came from; it stands for the source's id, which has a bound, too.
+    """
+    schedule = {name: value for name, value in config.get("schedule", {}).items() if name != "max_steps"}
+    frozen = config.get("frozen")
+    if frozen and taken:
+        frozen = frozen | {"source": taken}
+    return config_hash(config | {"schedule": schedule, "frozen": frozen})[:8]
+
+
 def run_id(name: str, config: dict[str, Any]) -> str:
     """`<name>-<8 hex>`; the same configuration always has the same id."""
     return f"{name}-{config_hash(config)[:8]}"

@@ -8,11 +8,11 @@ from typing import Any
 
 from epicycle._files import atomic
 from epicycle.errors import ConfigError, EpicycleError
-from epicycle.runs.directory import Run, list_runs
+from epicycle.runs.directory import Run, list_runs, trajectory
 
 COLUMNS = (
     "id", "kind", "status", "outcome", "formula", "modulus", "train_fraction", "seed", "split_seed", "frozen", "source", "recipe", "memorised", "first",
-    "sustained", "stable", "trained", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "seconds", "engine", "device", "threads", "revision",
+    "sustained", "stable", "trained", "max_steps", "trajectory", "continues", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "seconds", "engine", "device", "threads", "revision",
     "directory",
 )  # fmt: skip
 """Columns of the table, in their order."""
@@ -29,7 +29,8 @@ def row(run: Run) -> dict[str, Any]:
         "id": run.id, "kind": resolved.get("kind", "grok"), "status": record["status"], "outcome": record["outcome"],
         "formula": " and ".join(task["formulas"]) if task else None, "modulus": task.get("modulus"), "train_fraction": task.get("train_fraction"),
         "seed": resolved.get("seed"), "split_seed": task.get("split_seed"), "frozen": "+".join(frozen.get("parts", ())) or None, "source": frozen.get("source"),
-        "recipe": resolved.get("recipe"), **{name: steps.get(name) for name in ("memorised", "first", "sustained", "stable", "trained")},
+        "max_steps": (resolved.get("schedule") or {}).get("max_steps"), "trajectory": trajectory(resolved, (record.get("source") or {}).get("sha256")),
+        "continues": (record.get("continues") or {}).get("id"), "recipe": resolved.get("recipe"), **{name: steps.get(name) for name in ("memorised", "first", "sustained", "stable", "trained")},
         **{name: final.get(name) for name in ("train_loss", "test_loss", "train_accuracy", "test_accuracy")}, "seconds": record.get("seconds"),
         "engine": record.get("engine"), "device": facts.get("device"), "threads": facts.get("threads"), "revision": facts.get("revision"),
         "directory": str(run.path),
@@ -113,6 +114,16 @@ def grouped(table: Sequence[dict[str, Any]], by: Sequence[str]) -> dict[tuple[An
             ],
         )
     )
+
+
+def longest(table: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of runs that differ in their bound alone the one that was trained furthest: they are one observation, not several."""
+    best: dict[str, dict[str, Any]] = {}
+    for each in table:
+        other = best.get(each["trajectory"])
+        if other is None or (each["trained"] or 0) > (other["trained"] or 0):
+            best[each["trajectory"]] = each
+    return [each for each in table if best[each["trajectory"]] is each]
 
 
 def check_columns(names: Sequence[str]) -> None:

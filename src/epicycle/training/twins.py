@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from epicycle._files import cannot_write, write_json
 from epicycle.errors import EpicycleError
-from epicycle.runs.directory import Run, checkpoint_name, config_hash, open_run, run_id
+from epicycle.runs.directory import Run, checkpoint_name, config_hash, open_run, run_id, trajectory
 from epicycle.training.config import RunConfig, ScheduleConfig, to_dict
 
 
@@ -36,7 +36,7 @@ def find_twin(config: RunConfig, paths: Iterable[Path], taken: str | None = None
         taken: SHA-256 of the checkpoint that frozen weights are taken from: a twin took the same ones.
     """
     own, best = to_dict(config), None
-    wanted = _but_bound(own)
+    wanted = trajectory(own, taken)
     for path in paths:
         if path.name == run_id(config.name, own) or not (path / "run.json").is_file():
             continue
@@ -45,24 +45,13 @@ def find_twin(config: RunConfig, paths: Iterable[Path], taken: str | None = None
             record = run.record()
         except EpicycleError:
             continue
-        values = record["config"]["resolved"]
-        if record["status"] != "finished" or record.get("source", {}).get("sha256") != taken:
-            continue
-        if "schedule" not in values or _but_bound(values) != wanted:
+        values, took = record["config"]["resolved"], record.get("source", {}).get("sha256")
+        if record["status"] != "finished" or took != taken or trajectory(values, took) != wanted:
             continue
         step = max((s for s in run.checkpoint_steps() if _can_go_on(s, config.schedule)), default=0)
         if step and (best is None or step > best.step):
             best = Twin(run, step, step == record["steps"]["trained"] < values["schedule"]["max_steps"])
     return best
-
-
-def _but_bound(values: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without its bound, and without the id of its source, which has a bound of its own."""
-    schedule = {name: value for name, value in values["schedule"].items() if name != "max_steps"}
-    frozen = values.get("frozen")
-    if frozen and frozen["source"] != "random":
-        frozen = frozen | {"source": ""}
-    return values | {"schedule": schedule, "frozen": frozen}
 
 
 def _can_go_on(step: int, schedule: ScheduleConfig) -> bool:
