@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -141,6 +142,32 @@ def test_one_counterexample_tells_whatever_the_others_do(study):
     )
     found = grade(claim, grokked)
     assert found.verdict == "refuted" and found.readings[0].value >= 0.99 and "not run" in found.readings[0].note
+
+
+def test_a_seed_that_was_not_looked_at_long_enough_is_not_left_out(study, monkeypatch):
+    """Four seeds: three grok, one has not by 100,000 steps; to leave it out would choose by the outcome."""
+    monkeypatch.setattr(sys.modules[__name__], "PRESET", PRESET._replace(seeds=(0, 1, 2, 3)))
+    found = verdict(
+        "C1b",
+        study(
+            [MINUS], lambda c, s: {"trained": 100_000, "best": 0.9} if s == 1 else {"first": 20_000, "trained": 22_000}
+        ),
+    )
+    assert found.verdict == "undetermined" and "1 of 4 seeds were not looked at long enough" in found.reason
+
+
+def test_a_seed_that_cannot_tell_is_left_out(study, monkeypatch):
+    """Of four seeds one did not learn: what learning does is told by the others."""
+    monkeypatch.setattr(sys.modules[__name__], "PRESET", PRESET._replace(seeds=(0, 1, 2, 3)))
+    found = study(
+        [MINUS],
+        lambda c, s: (
+            {"trained": 100_000, "best": 0.9}
+            if s == 1
+            else {"first": 20_000, "trained": 22_000, "ends": {("W_E", "ffd"): 0.1}}
+        ),
+    )
+    assert verdict("C11b", found).verdict == "confirmed"
 
 
 def test_what_was_run_tells_nothing_of_what_was_not(study):

@@ -118,7 +118,7 @@ def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
     found = [look for look in looks if look.best is not None]
     holds = False if False in told else (None if None in told else True)
     value, control = min(look.best or 0.0 for look in found), max(look.baseline or 0.0 for look in found)
-    return Reading(seed, value, control, holds, "; ".join(look.note for look in looks))
+    return Reading(seed, value, control, holds, "; ".join(look.note for look in looks), is_censored=holds is None)
 
 
 def does_not(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
@@ -134,9 +134,8 @@ def does_not(conditions: Sequence[Condition], study: Study, seed: int) -> Readin
     note = "; ".join(look.note for look in looks)
     if True not in told and None in told:
         short = min(look.steps for look in looks if look.has_grokked is None and look.steps is not None)
-        return Reading(
-            seed, best.best, best.baseline, None, f"looked at up to {short:,} of {PUBLISHED_STEPS:,} steps. {note}"
-        )
+        said = f"looked at up to {short:,} of {PUBLISHED_STEPS:,} steps. {note}"
+        return Reading(seed, best.best, best.baseline, None, said, is_censored=True)
     return Reading(seed, best.best, best.baseline, True not in told, note)
 
 
@@ -158,7 +157,7 @@ def order(study: Study, seed: int, *, with_minus: bool) -> Reading:
         return Reading(seed, max((step for step in early if step is not None), default=None), first[PLUS], holds, note)
     last, end = first[MINUS], trained_steps(runs[MINUS])  # type: ignore[arg-type]
     if last is None:
-        return Reading(seed, None, first[PLUS], False if end >= 40_000 else None, note)
+        return Reading(seed, None, first[PLUS], False if end >= 40_000 else None, note, is_censored=end < 40_000)
     return Reading(
         seed, last, first[PLUS], all(step is not None and step < last for step in early) and last < 40_000, note
     )
@@ -183,7 +182,7 @@ def faster(
         return Reading(seed, first, second, True, note, what)
     if first is None:
         beyond = trained_steps(run) >= factor * second
-        return Reading(seed, None, second, (is_slower if beyond else None), note, what)
+        return Reading(seed, None, second, (is_slower if beyond else None), note, what, is_censored=not beyond)
     return Reading(seed, first, second, first >= factor * second if is_slower else first * factor < second, note, what)
 
 
@@ -213,6 +212,7 @@ def mixture(
         baseline(Condition((min(best, key=lambda name: best[name]),), fraction), seed),
         holds if told else None,
         note,
+        is_censored=not told,
     )
 
 
@@ -232,7 +232,7 @@ def plateaus(pairs: Sequence[tuple[tuple[str, ...], Condition]], study: Study, s
     value = min(gain for gain, _ in gains)
     if any(together >= 0.99 for _, together in gains):
         return Reading(seed, value, 0.0, False, "; ".join(notes))
-    return Reading(seed, value, 0.0, value > 0 if told else None, "; ".join(notes))
+    return Reading(seed, value, 0.0, value > 0 if told else None, "; ".join(notes), is_censored=not told)
 
 
 def smallest_fraction(conditions: Sequence[Condition], published: float | None, study: Study, seed: int) -> Reading:
@@ -248,9 +248,8 @@ def smallest_fraction(conditions: Sequence[Condition], published: float | None, 
             found = condition.fraction
             break
         if trained_steps(run) < PUBLISHED_STEPS:
-            return Reading(
-                seed, None, None, None, f"{when(condition, run)}: looked at less than {PUBLISHED_STEPS:,} steps"
-            )
+            said = f"{when(condition, run)}: looked at less than {PUBLISHED_STEPS:,} steps"
+            return Reading(seed, None, None, None, said, is_censored=True)
     holds = (
         found is None and published is None
         if found is None or published is None

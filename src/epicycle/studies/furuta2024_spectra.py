@@ -54,7 +54,8 @@ def moves(
     if (first_step(run) is not None) != needs_grok:
         return Reading(seed, None, None, None, f"{when(condition, run)}: nothing to follow")
     if not needs_grok and trained_steps(run) < PUBLISHED_STEPS:
-        return Reading(seed, None, None, None, f"{when(condition, run)}: looked at less than {PUBLISHED_STEPS:,} steps")
+        said = f"{when(condition, run)}: looked at less than {PUBLISHED_STEPS:,} steps"
+        return Reading(seed, None, None, None, said, is_censored=True)
     history = study.history(condition, seed)
     found = []
     for site, name, what in expected:
@@ -137,7 +138,8 @@ def inflections(study: Study, seed: int, *, of_grokked: bool) -> Reading:
         return Reading(seed, None, None, None, "no such run")
     if not of_grokked:
         if short := [c.label for c, steps, *_ in curves if steps[-1] < PUBLISHED_STEPS]:
-            return Reading(seed, None, None, None, f"looked at less than {PUBLISHED_STEPS:,} steps: {', '.join(short)}")
+            said = f"looked at less than {PUBLISHED_STEPS:,} steps: {', '.join(short)}"
+            return Reading(seed, None, None, None, said, is_censored=True)
         still = [c.label for c, _, _, falling in curves if falling]
         return Reading(
             seed,

@@ -23,6 +23,8 @@ class Reading(NamedTuple):
     note: str = ""
     what: str = ""
     """Which quantity the value is, where a claim has several; values of different ones are never averaged."""
+    is_censored: bool = False
+    """True if more of the same run could tell: such a seed is no exception that may be left out."""
 
 
 class Claim(NamedTuple):
@@ -81,6 +83,9 @@ class Entry(NamedTuple):
 def grade(claim: Claim, study: Any, *, least: int = MIN_SEEDS, unit: str = "seeds") -> Entry:
     """Verdict of one claim: confirmed if the rule holds in every seed of at least three, refuted if in none, else undetermined.
 
+    Seeds that cannot tell anything (a run that did not learn has nothing to follow) are left out; where one was only not looked at
+    long enough, there is no verdict.
+
     Args:
         claim: What is graded.
         study: What its measure reads.
@@ -93,6 +98,14 @@ def grade(claim: Claim, study: Any, *, least: int = MIN_SEEDS, unit: str = "seed
     if not readings:
         return Entry(claim, "not run", (), claim.needs)
     told = [r for r in readings if r.holds is not None]
+    censored = [r for r in readings if r.holds is None and r.is_censored]
+    if censored and len(told) >= least:
+        return Entry(
+            claim,
+            "undetermined",
+            readings,
+            f"{len(censored)} of {len(readings)} {unit} were not looked at long enough: leaving them out would choose by the outcome. {censored[0].note}",
+        )
     if len(told) < least:
         notes = "; ".join(dict.fromkeys(r.note for r in readings if r.note))
         return Entry(
