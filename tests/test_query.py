@@ -111,6 +111,7 @@ def test_command_line(root, capsys, tmp_path):
     assert main(["runs", "--out", str(root), "--columns", "colour"]) == 2
     assert main(["runs", "--out", str(root), "--export", str(tmp_path / "x.txt")]) == 2
     assert main(["runs", "--out", str(root), "--compare", "nowhere"]) == 2
+    assert main(["runs", "--out", str(root / "nowhere")]) == 2
     assert main(["runs", "--out", str(root), "--export", str(tmp_path / "runs.csv")]) == 0
     with (tmp_path / "runs.csv").open(newline="") as file:
         table = list(csv.DictReader(file))

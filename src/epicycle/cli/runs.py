@@ -35,10 +35,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """List runs."""
+    from pathlib import Path
+
     from epicycle.cli.main import say
-    from epicycle.errors import ConfigError
+    from epicycle.errors import ConfigError, DataError
     from epicycle.runs.query import check_columns, chosen, rows
 
+    if options.out != "runs" and not Path(options.out).is_dir():  # the default need not be there yet
+        raise DataError(
+            f"got --out {options.out}, which is no directory; expected one that holds runs. Check the path."
+        )
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"got --limit {options.limit}; expected at least 1. Try 20.")
     table, faults = rows(options.out)
