@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from epicycle._files import atomic, save_tensors, to_json, write_json
-from epicycle.errors import RunError
+from epicycle.errors import ConfigError, RunError
 from epicycle.runs.directory import checkpoint_name, config_hash, create_run, list_runs, open_run
 from epicycle.training.config import from_dict, to_dict
-from epicycle.training.grokking import has_held, milestones
+from epicycle.training.grokking import end_of, milestones, streak
 from epicycle.training.loop import train_run
 
 
@@ -223,8 +223,52 @@ def test_milestones_of_known_curves():
     assert milestones(_history([0.1, 0.2], train=0.3)).outcome == "not learned"
     brief = milestones(_history([0.1, 1.0, 0.2]))
     assert (brief.outcome, brief.first, brief.sustained, brief.stable) == ("grokked briefly", 10, None, None)
-    assert has_held(_history([0.1, 1, 1]), 0.99, 2) and not has_held(_history([0.1, 1, 1]), 0.99, 3)
-    assert not has_held(_history([1, 1, 1]), 0.99, 0)
+    assert streak(_history([0.1, 1, 1]), 0.99) == 2 and streak(_history([1, 1, 0]), 0.99) == 0
+
+
+def test_where_training_ends():
+    from epicycle.training.config import ScheduleConfig
+
+    schedule = lambda **more: ScheduleConfig(
+        **{"max_steps": 1000, "evaluate_every": 10, "measure_every": 10, "checkpoint_every": 10} | more
+    )  # noqa: E731
+    curve = _history([0.1, 1, 1, 0.5, 1, 1, 1, 1])
+    assert end_of(curve, schedule(hold_evaluations=2)) == 20
+    assert end_of(curve, schedule(hold_evaluations=3)) == 60
+    assert end_of(curve, schedule(hold_evaluations=2, min_steps=30)) == 50  # held at 20, but not at 30
+    assert end_of(curve, schedule(hold_evaluations=2, min_steps=60)) == 60
+    assert end_of(curve, schedule(hold_evaluations=9)) is None is end_of(curve, schedule(hold_evaluations=0))
+    assert end_of(curve, schedule(hold_evaluations=9, max_steps=40)) == 40
+    assert end_of([*curve[:3], curve[3] | {"train_loss": None}], schedule(hold_evaluations=9)) == 30
+    assert end_of([curve[0] | {"train_loss": float("nan")}], schedule()) == 0
+
+
+def test_a_mixture_has_grokked_once_its_last_task_has():
+    def line(step, *accuracies):
+        tasks = {name: {"test_accuracy": each} for name, each in zip("xyz", accuracies, strict=True)}
+        return {"step": step, "train_accuracy": 1.0, "test_accuracy": sum(accuracies) / 3, "tasks": tasks}
+
+    lines = [line(0, 1, 1, 0.98), line(10, 1, 1, 0.99)]  # the mean is above 0.99 at once
+    assert milestones(lines).first == 10 and streak(lines, 0.99) == 1
+
+
+def test_min_steps_go_on_after_the_grok_and_old_ids_stay(tiny, tmp_path):
+    import dataclasses
+
+    config = tiny("a^10 + b^10", steps=600)  # 2 wherever neither number is 0
+    early = dataclasses.replace(
+        config, schedule=dataclasses.replace(config.schedule, hold_evaluations=2, grok_accuracy=0.5)
+    )
+    late = dataclasses.replace(
+        config, schedule=dataclasses.replace(config.schedule, hold_evaluations=2, grok_accuracy=0.5, min_steps=500)
+    )
+    assert "min_steps" not in to_dict(early)["schedule"] and from_dict(to_dict(late)).schedule == late.schedule
+    one, two = train_run(early, tmp_path, device="cpu"), train_run(late, tmp_path / "other", device="cpu")
+    assert one.record()["steps"]["trained"] < 500 == two.record()["steps"]["trained"]
+    _same(two, train_run(late, tmp_path, device="cpu"))  # goes on from the other
+    for wrong in (-50, 510, 700):
+        with pytest.raises(ConfigError, match="min_steps"):
+            dataclasses.replace(config.schedule, min_steps=wrong)
 
 
 def test_stops_once_test_accuracy_has_held(tmp_path):

@@ -2,17 +2,19 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
 
+from epicycle.analysis.grok import grok
 from epicycle.runs.directory import list_runs, open_run, run_id
 from epicycle.sweep.batch import Stacked
 from epicycle.sweep.plan import plan
 from epicycle.sweep.pool import LocalPool
 from epicycle.sweep.sweep import sweep
 from epicycle.training.config import FrozenConfig, to_dict
-from epicycle.training.loop import train_run
+from epicycle.training.loop import train_run, train_runs
 from epicycle.training.twins import find_twin
 
 
@@ -42,7 +44,7 @@ def test_a_longer_run_goes_on_where_a_shorter_one_ended(tiny, tmp_path, shorter)
     long = train_run(tiny(steps=500), tmp_path / "both", device="cpu", warn=said.append)
     _same(whole, long)
     step = shorter - shorter % 100
-    assert said == [f"run {long.id} goes on from step {step} of {short.id}, which differs in its bound alone"]
+    assert said == [f"run {long.id} goes on from step {step} of {short.id}, which differs in what ends it alone"]
     assert long.record()["continues"] == {"id": short.id, "step": step}
     assert [each["step"] for each in long.record()["resumed"]] == [step]
     assert _files(short) == before
@@ -77,6 +79,53 @@ def test_a_run_that_held_its_grok_is_not_trained_again(tiny, tmp_path):
     _same(whole, train_run(_holding(tiny(EASY, steps=500)), tmp_path, device="cpu"))
 
 
+def test_a_run_that_went_on_after_its_grok_is_cut_where_the_other_ends(tiny, tmp_path):
+    """A twin without early stop went past the end: what comes after that end is left out."""
+    whole = train_run(_holding(tiny(EASY, steps=300)), tmp_path / "whole", device="cpu")
+    train_run(tiny(EASY, steps=300), tmp_path, device="cpu")
+    cut = train_run(_holding(tiny(EASY, steps=300)), tmp_path, device="cpu")
+    assert cut.record()["continues"]["step"] <= whole.record()["steps"]["trained"] < 300
+    _same(whole, cut)
+
+
+def test_one_damaged_checkpoint_leaves_the_others(tiny, tmp_path):
+    whole = train_run(tiny(steps=500), tmp_path / "whole", device="cpu")
+    short = train_run(tiny(steps=300), tmp_path, device="cpu")
+    (short.path / "checkpoints" / "step-00000300.safetensors").write_bytes(b"")
+    (short.path / "checkpoints" / "step-00000050.safetensors").write_bytes(b"")
+    long = train_run(tiny(steps=500), tmp_path, device="cpu")
+    assert long.record()["continues"]["step"] == 200 and not long.damage(500)
+    assert long.history()[-1]["test_loss"] == whole.history()[-1]["test_loss"]
+    assert 50 not in long.checkpoint_steps()
+
+
+def test_a_twin_that_was_not_measured_is_passed_over(tiny, tmp_path):
+    train_run(tiny(steps=200), tmp_path, device="cpu")
+    [found] = grok(tiny(steps=300), tmp_path, device="cpu")
+    assert "continues" not in found.run.record() and "weights" in found.run.history()[0]["measures"]
+
+
+def test_runs_that_are_trained_together_are_not_gone_on_from_one(tiny, tmp_path):
+    """A stack goes on from a step that all have; a twin of one would be lost, and must not be recorded."""
+    train_run(tiny(steps=200), tmp_path, device="cpu")
+    both = train_runs([tiny(steps=300), tiny(steps=300, seed=1)], tmp_path, device="cpu")
+    assert all("continues" not in run.record() and not run.record()["resumed"] for run in both)
+
+
+def test_another_engine_is_said(tiny, tmp_path, monkeypatch):
+    [short, _] = train_runs([tiny(steps=200), tiny(steps=200, seed=1)], tmp_path, device="cpu")
+    assert short.record()["engine"] == "stacked"
+    said = []
+    train_run(tiny(steps=300), tmp_path, device="cpu", warn=said.append)
+    assert len(said) == 2 and "began on the stacked step and goes on with the compiled one" in said[1]
+
+
+def test_a_directory_left_by_a_killed_process_is_no_run(tiny, tmp_path):
+    run = train_run(tiny(steps=200), tmp_path, device="cpu")
+    shutil.copytree(run.path, tmp_path / f".{run.id}.abc.part")
+    assert [each.id for each in list_runs(tmp_path)] == [run.id]
+
+
 def test_another_configuration_is_no_twin(tiny, tmp_path):
     train_run(tiny(steps=200), tmp_path, device="cpu")
     paths = [run.path for run in list_runs(tmp_path)]
@@ -97,10 +146,10 @@ def test_another_configuration_is_no_twin(tiny, tmp_path):
 def test_an_unfinished_or_damaged_twin_is_passed_over(tiny, tmp_path):
     whole = train_run(tiny(steps=400), tmp_path / "whole", device="cpu")
     short = train_run(tiny(steps=200), tmp_path, device="cpu")
-    file = short.path / "checkpoints" / "step-00000200.safetensors"
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.write_bytes(data)
+    for file in (short.path / "checkpoints").iterdir():
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
     long = train_run(tiny(steps=400), tmp_path, device="cpu")
     _same(whole, long)
     assert "continues" not in long.record()

@@ -62,7 +62,8 @@ def analyse_run(run: Run, *, again: bool = False) -> Grok:
             circuits.append(Circuit.load(place))
             paths.append(Trajectory.load(path_place))
             continue
-        steps = run.checkpoint_steps()
+        known = run.checkpoint_steps()  # those to resume from are there by accident, but for the last
+        steps = [step for step in known if config.schedule.is_kept(step) or step == known[-1]]
         circuit = analyse(task, config, run.weights(steps[-1]), steps[-1], index=index)
         path = trajectory(task, config, {step: run.weights(step) for step in steps}, circuit)
         circuit.save(place)

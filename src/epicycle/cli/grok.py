@@ -50,6 +50,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     training.add_argument("--freeze", metavar="PART", help="embedding, body (attention and MLP) or unembedding, or two of them with a comma: not "
                           "trained; random without --from")  # fmt: skip
+    training.add_argument(
+        "--min-steps",
+        type=int,
+        default=0,
+        help="steps to do even if the grok was held before, to read runs at one step",
+    )
     training.add_argument("--hold-evaluations", type=int, default=20,
                           help="stop after this many evaluations in a row at 99 %% test accuracy; 0 never stops early")  # fmt: skip
 
@@ -67,6 +73,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
     schedule = ScheduleConfig(
         max_steps=options.max_steps, evaluate_every=options.evaluate_every, measure_every=options.measure_every,
         checkpoint_every=options.checkpoint_every, hold_evaluations=options.hold_evaluations,
+        min_steps=options.min_steps,
     )  # fmt: skip
     frozen = None
     if options.source and not options.freeze:

@@ -45,6 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=20,
         help="stop after this many evaluations in a row at 99 %% test accuracy",
     )
+    parser.add_argument("--min-steps", type=int, default=0, help="steps to do even if the grok was held before")
     add_engine_options(parser)
     parser.add_argument("--plan", action="store_true", help="only say what would be run and what it costs at most")
 
@@ -94,7 +95,9 @@ def configs(options: argparse.Namespace) -> list[Any]:
         _numbers(options.train_fractions, float, "--train-fractions"),
         _numbers(options.moduli, int, "--moduli"),
     )
-    schedule = ScheduleConfig(max_steps=options.max_steps, hold_evaluations=options.hold_evaluations)
+    schedule = ScheduleConfig(
+        max_steps=options.max_steps, hold_evaluations=options.hold_evaluations, min_steps=options.min_steps
+    )
 
     def make(formulas: tuple[str, ...], fraction: float, modulus: int, seed: int) -> Any:
         task = TaskConfig(

@@ -70,6 +70,7 @@ def command(grok: Grok) -> str:
         "--measure-every": (s.measure_every, plain.measure_every),
         "--checkpoint-every": (s.checkpoint_every, plain.checkpoint_every),
         "--hold-evaluations": (s.hold_evaluations, plain.hold_evaluations),
+        "--min-steps": (s.min_steps, plain.min_steps),
         "--from": (_source(config), None),
         "--freeze": (",".join(config.frozen.parts) if config.frozen else None, None),
     }

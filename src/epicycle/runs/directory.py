@@ -27,6 +27,10 @@ from epicycle.errors import RunError
 FORMAT = 1
 
 
+ENDS = ("max_steps", "min_steps", "hold_evaluations", "grok_accuracy")
+"""Settings of a schedule that say when training is over and nothing else."""
+
+
 def config_hash(config: dict[str, Any]) -> str:
     """SHA-256 of the configuration's canonical JSON."""
     text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -34,13 +38,13 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def trajectory(config: dict[str, Any], taken: str | None = None) -> str:
-    """Eight hex digits that runs share which differ in their bound alone (`max_steps`): one is the beginning of the other.
+    """Eight hex digits that runs share which differ in what ends them alone: one is the beginning of the other.
 
     Args:
         config: Resolved configuration.
         taken: SHA-256 of the checkpoint that frozen weights came from; it stands for the source's id, which has a bound, too.
     """
-    schedule = {name: value for name, value in config.get("schedule", {}).items() if name != "max_steps"}
+    schedule = {name: value for name, value in config.get("schedule", {}).items() if name not in ENDS}
     frozen = config.get("frozen")
     if frozen and taken:
         frozen = frozen | {"source": taken}
@@ -262,4 +266,7 @@ def list_runs(root: Path) -> list[Run]:
     """All runs directly under a directory, by name."""
     if not Path(root).is_dir():
         return []
-    return [Run(entry) for entry in sorted(Path(root).iterdir()) if (entry / "run.json").is_file()]
+    entries = (
+        entry for entry in sorted(Path(root).iterdir()) if not entry.name.startswith(".")
+    )  # those are half-written
+    return [Run(entry) for entry in entries if (entry / "run.json").is_file()]

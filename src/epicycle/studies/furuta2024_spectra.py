@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import mannwhitneyu
 
+from epicycle.analysis.grok import config_of
 from epicycle.analysis.decomposition import DEPENDENT, decomposition_of
 from epicycle.analysis.statistics import rank_correlation
 from epicycle.fourier.bases import additive
@@ -174,7 +175,8 @@ def thresholds(study: Study, seed: int) -> Reading:
     run = study.finished(PLUS, seed)
     if run is None or first_step(run) is None:
         return missing(seed, PLUS)
-    steps = np.array(run.checkpoint_steps())
+    schedule, known = config_of(run).schedule, run.checkpoint_steps()
+    steps = np.array([step for step in known if schedule.is_kept(step) or step == known[-1]])
     p = run.record()["config"]["resolved"]["task"]["modulus"]
     norms = [fourier_norms(embedding(run.weights(int(step)), p), additive(p)) for step in steps]
     times = {}

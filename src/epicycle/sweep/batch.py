@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
-from epicycle.analysis.grok import grok
+from epicycle.analysis.grok import grok, observers
 from epicycle.errors import EpicycleError
 from epicycle.sweep.jobs import Job
 from epicycle.sweep.plan import status_of
@@ -53,7 +53,8 @@ class Stacked:
         config, root, given, source_root = job.arguments
         with contextlib.suppress(EpicycleError):  # training will say what is wrong with it
             taken = take(config, modular_task(config.task), root if source_root is None else source_root)
-            go_on_from_twin(config, root, taken.facts if taken else None, given)
+            names = [each.name for each in observers(config) if each.every == 0]
+            go_on_from_twin(config, root, taken.facts if taken else None, given, names)
         self._waiting.append(job)
 
     def finished(self, seconds: float) -> list[tuple[Job, Any]]:

@@ -60,6 +60,8 @@ class ScheduleConfig:
     """Test accuracy that counts as grokked."""
     hold_evaluations: int = 20
     """Stop once this many evaluations in a row reached grok_accuracy; 0 trains to max_steps."""
+    min_steps: int = 0
+    """Steps to do even if the grok was held before, so that runs can be read at one step."""
 
     def __post_init__(self):
         for name in ("max_steps", "evaluate_every", "measure_every", "checkpoint_every"):
@@ -75,6 +77,11 @@ class ScheduleConfig:
             raise ConfigError(f"got grok_accuracy {self.grok_accuracy}; expected above 0 and at most 1. Try 0.99.")
         if self.hold_evaluations < 0:
             raise ConfigError(f"got hold_evaluations {self.hold_evaluations}; expected 0 or more. Try 20.")
+        if not 0 <= self.min_steps <= self.max_steps or self.min_steps % self.evaluate_every:
+            raise ConfigError(
+                f"got min_steps {self.min_steps}; expected a multiple of evaluate_every ({self.evaluate_every}) up to max_steps "
+                f"({self.max_steps}). Try 0."
+            )
 
     def is_kept(self, step: int) -> bool:
         """True for the log-spaced steps (two per doubling, on evaluations) whose checkpoints are never deleted."""
@@ -180,6 +187,8 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     values["optimiser"]["betas"] = list(config.optimiser.betas)
     if config.model.attention_rate == 1:  # as before there was such a setting, so that older runs keep their ids
         del values["model"]["attention_rate"]
+    if not config.schedule.min_steps:  # likewise
+        del values["schedule"]["min_steps"]
     if config.frozen is None:
         del values["frozen"]
     else:

@@ -18,7 +18,7 @@ from epicycle.runs.provenance import provenance
 from epicycle.tasks.modular import Task, modular_task
 from epicycle.training.config import RunConfig, ScheduleConfig, to_dict
 from epicycle.training.engine import Engine, chosen_device, make_engine
-from epicycle.training.grokking import Milestones, has_held, milestones, streak
+from epicycle.training.grokking import Milestones, end_of, milestones, streak
 from epicycle.training.transfer import take
 from epicycle.training.twins import go_on_from_twin
 
@@ -91,10 +91,15 @@ def train_runs(
     for config, task in zip(configs, tasks, strict=True):
         if not _has_begun(Path(root) / run_id(config.name, to_dict(config))):
             taken = take(config, task, source_root)  # refuses what cannot be taken before anything is written
-            twin = go_on_from_twin(config, root, taken.facts if taken else None, given)
+            names = [each.name for each in observers if each.every == 0]
+            twin = (
+                go_on_from_twin(config, root, taken.facts if taken else None, given, names)
+                if len(configs) == 1
+                else None
+            )
             if twin is not None:
                 warn(
-                    f"run {run_id(config.name, to_dict(config))} goes on from step {twin.step:,} of {twin.run.id}, which differs in its bound alone"
+                    f"run {run_id(config.name, to_dict(config))} goes on from step {twin.step:,} of {twin.run.id}, which differs in what ends it alone"
                 )
     runs = [create_run(Path(root), c.name, to_dict(c), given or to_dict(c), facts) for c in configs]
     open_places = [i for i, run in enumerate(runs) if not _is_whole(run)]
@@ -175,8 +180,7 @@ def _train(
             if done[i]:
                 continue
             found = milestones(history, schedule.grok_accuracy)
-            held = has_held(history, schedule.grok_accuracy, schedule.hold_evaluations)
-            done[i] = held or step >= schedule.max_steps or found.outcome == "diverged"
+            done[i] = end_of(history, schedule) is not None
             if (done[i] or schedule.is_kept(step) or step % schedule.checkpoint_every == 0) and step != start:
                 run.save_checkpoint(step, engine.state(i), _superseded(run, schedule, step))
             if done[i]:
@@ -200,6 +204,9 @@ def _take_up(
     for run in runs:
         run.cut_history(-1 if start is None else start)
         record = run.record()
+        if start is not None and record.get("engine") not in (None, engine.name):
+            warn(f"run {run.id} began on the {record['engine']} step and goes on with the {engine.name} one: its end is not bit-identical "
+                 "to an undisturbed one")  # fmt: skip
         kept = {k: v for k, v in record["checkpoints"].items() if start is not None and int(k[5:13]) <= start}
         went_on = [] if start is None else [*record.get("resumed", []), {"step": start, "provenance": facts}]
         begun = facts if start is None else record["provenance"]
@@ -215,7 +222,7 @@ def _last_step(histories: list[list[dict[str, Any]]], schedule: ScheduleConfig, 
     if not held or not schedule.hold_evaluations:
         return schedule.max_steps
     missing = max(schedule.hold_evaluations - held, 0)
-    return min(step + missing * schedule.evaluate_every, schedule.max_steps)
+    return min(max(step + missing * schedule.evaluate_every, schedule.min_steps), schedule.max_steps)
 
 
 def _superseded(run: Run, schedule: ScheduleConfig, step: int) -> tuple[int, ...]:

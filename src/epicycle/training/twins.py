@@ -1,25 +1,27 @@
-"""Runs that differ in nothing but their bound go the same way: a longer one goes on where a shorter one ended.
+"""Runs that differ in nothing but what ends them go the same way: a longer one goes on where a shorter one ended.
 
-`max_steps` enters training at its end alone, so the first 100,000 steps of a run of 300,000 are those of a run of 100,000 with the same
-bits (same threads, same device).
+`max_steps` and the like enter training at its end alone, so the first 100,000 steps of a run of 300,000 are those of a run of 100,000,
+with the same bits of weights and history (same threads, device and engine). Which of the checkpoints to resume from are still there
+may differ; the log-spaced ones that are kept for ever do not.
 """
 
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from epicycle._files import cannot_write, write_json
 from epicycle.errors import EpicycleError
 from epicycle.runs.directory import Run, checkpoint_name, config_hash, open_run, run_id, trajectory
-from epicycle.training.config import RunConfig, ScheduleConfig, to_dict
+from epicycle.training.config import RunConfig, to_dict
+from epicycle.training.grokking import end_of
 
 
 class Twin(NamedTuple):
-    """A finished run of the same configuration with another bound.
+    """A finished run of the same configuration that ends otherwise.
 
-    `step` is its newest checkpoint that can be gone on from; `is_end` says that both end there, having held their grok or diverged.
+    `step` is a checkpoint of it that the other can go on from; `is_end` says that the other ends there, too.
     """
 
     run: Run
@@ -28,17 +30,22 @@ class Twin(NamedTuple):
 
 
 def find_twin(config: RunConfig, paths: Iterable[Path], taken: str | None = None) -> Twin | None:
-    """The twin that got furthest within the bound of a configuration; None if there is none.
+    """The twin that got furthest before the end of a configuration; None if there is none. Checkpoints are not opened.
 
     Args:
         config: The run that is about to begin.
         paths: Directories to look at; those that are no finished twins are passed over.
         taken: SHA-256 of the checkpoint that frozen weights are taken from: a twin took the same ones.
     """
-    own, best = to_dict(config), None
+    return max(_twins(config, paths, taken), key=lambda twin: twin.step, default=None)
+
+
+def _twins(config: RunConfig, paths: Iterable[Path], taken: str | None) -> Iterator[Twin]:
+    """Every checkpoint of every twin that the run can go on from."""
+    own = to_dict(config)
     wanted = trajectory(own, taken)
     for path in paths:
-        if path.name == run_id(config.name, own) or not (path / "run.json").is_file():
+        if path.name == run_id(config.name, own) or path.name.startswith(".") or not (path / "run.json").is_file():
             continue
         try:
             run = open_run(path)
@@ -48,14 +55,11 @@ def find_twin(config: RunConfig, paths: Iterable[Path], taken: str | None = None
         values, took = record["config"]["resolved"], record.get("source", {}).get("sha256")
         if record["status"] != "finished" or took != taken or trajectory(values, took) != wanted:
             continue
-        step = max((s for s in run.checkpoint_steps() if _can_go_on(s, config.schedule)), default=0)
-        if step and (best is None or step > best.step):
-            best = Twin(run, step, step == record["steps"]["trained"] < values["schedule"]["max_steps"])
-    return best
-
-
-def _can_go_on(step: int, schedule: ScheduleConfig) -> bool:
-    return step <= schedule.max_steps and step % schedule.evaluate_every == 0
+        end = end_of(run.history(), config.schedule)
+        last = config.schedule.max_steps if end is None else min(end, config.schedule.max_steps)
+        for step in run.checkpoint_steps():
+            if 0 < step <= last and step % config.schedule.evaluate_every == 0:
+                yield Twin(run, step, step == end)
 
 
 def paths_by_name(root: Path | str) -> dict[str, list[Path]]:
@@ -68,7 +72,11 @@ def paths_by_name(root: Path | str) -> dict[str, list[Path]]:
 
 
 def go_on_from_twin(
-    config: RunConfig, root: Path | str, taken: dict[str, Any] | None = None, given: dict[str, Any] | None = None
+    config: RunConfig,
+    root: Path | str,
+    taken: dict[str, Any] | None = None,
+    given: dict[str, Any] | None = None,
+    measures: Sequence[str] = (),
 ) -> Twin | None:
     """Begin a run that is not there with the checkpoints and the history of its twin; None if it has none, or is there.
 
@@ -77,22 +85,35 @@ def go_on_from_twin(
         root: Directory of all runs.
         taken: Facts about the frozen weights, as `transfer.take` gives them.
         given: What the user typed.
+        measures: Names of what is measured at every evaluation; a twin without them is passed over.
 
     Raises:
         DiskError: The disk is full or the place cannot be written to.
     """
-    values = to_dict(config)
-    path = Path(root) / run_id(config.name, values)
+    path = Path(root) / run_id(config.name, to_dict(config))
     if path.exists():
         return None
-    twin = find_twin(config, Path(root).glob(f"{config.name}-????????"), taken["sha256"] if taken else None)
-    if twin is None:
-        return None
-    steps = [step for step in twin.run.checkpoint_steps() if step <= twin.step]
-    lines = [line for line in twin.run.history() if line["step"] <= twin.step]
-    if any(twin.run.damage(step) for step in steps) or not lines or lines[-1]["step"] != twin.step:
-        return None
-    record = twin.run.record()
+    paths = sorted(Path(root).glob(f"{config.name}-????????"))
+    for twin in sorted(_twins(config, paths, taken["sha256"] if taken else None), key=lambda twin: -twin.step):
+        lines = [line for line in twin.run.history() if line["step"] <= twin.step]
+        is_whole = lines and lines[-1]["step"] == twin.step and not twin.run.damage(twin.step)
+        if is_whole and set(measures) <= set(lines[0].get("measures", {})):
+            _write(path, config, twin, lines, taken, given)
+            return twin
+    return None
+
+
+def _write(
+    path: Path,
+    config: RunConfig,
+    twin: Twin,
+    lines: list[dict[str, Any]],
+    taken: dict[str, Any] | None,
+    given: dict[str, Any] | None,
+) -> None:
+    """The run under its own id, whole or not at all; run.json comes last, so that no half is taken for a run."""
+    record, values = twin.run.record(), to_dict(config)
+    steps = [step for step in twin.run.checkpoint_steps() if step <= twin.step and not twin.run.damage(step)]
     begun = {
         "format": record["format"],
         "id": path.name,
@@ -100,24 +121,19 @@ def go_on_from_twin(
         "outcome": None,
         "config": {"sha256": config_hash(values), "resolved": values, "given": given or values},
         "provenance": record["provenance"],
+        "engine": record.get("engine"),
         "checkpoints": {checkpoint_name(step): record["checkpoints"][checkpoint_name(step)] for step in steps},
-        "resumed": record.get("resumed", []),
+        "resumed": [each for each in record.get("resumed", []) if each["step"] <= twin.step],
         "continues": {"id": twin.run.id, "step": twin.step},
         **({"source": taken} if taken else {}),
     }
-    _write(path, begun, lines, twin.run.path / "checkpoints")
-    return twin
-
-
-def _write(path: Path, record: dict[str, Any], lines: list[dict[str, Any]], checkpoints: Path) -> None:
-    """The run under its own id, whole or not at all; run.json comes last, so that no half is taken for a run."""
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         (scratch / "checkpoints").mkdir(parents=True)
-        for name in record["checkpoints"]:
-            _share(checkpoints / name, scratch / "checkpoints" / name)
+        for name in begun["checkpoints"]:
+            _share(twin.run.path / "checkpoints" / name, scratch / "checkpoints" / name)
         Run(scratch).append_history(*lines)
-        write_json(scratch / "run.json", record)
+        write_json(scratch / "run.json", begun)
         scratch.rename(path)
     except OSError as error:
         if not (path / "run.json").is_file():  # else another process was faster
