@@ -229,9 +229,10 @@ def test_milestones_of_known_curves():
 def test_where_training_ends():
     from epicycle.training.config import ScheduleConfig
 
-    schedule = lambda **more: ScheduleConfig(
-        **{"max_steps": 1000, "evaluate_every": 10, "measure_every": 10, "checkpoint_every": 10} | more
-    )  # noqa: E731
+    def schedule(**more):
+        every = {"evaluate_every": 10, "measure_every": 10, "checkpoint_every": 10}
+        return ScheduleConfig(**{"max_steps": 1000} | every | more)
+
     curve = _history([0.1, 1, 1, 0.5, 1, 1, 1, 1])
     assert end_of(curve, schedule(hold_evaluations=2)) == 20
     assert end_of(curve, schedule(hold_evaluations=3)) == 60

@@ -30,13 +30,15 @@ class Decomposition(Result):
     """Losses over all pairs, nats, of the logits cut to some of their parts; the mean over pairs is in all of them.
 
     `losses`: combination of key, non-key and residual, joined by +, -> loss. `dependent`: frequencies that are no keys and whose
-    removal from all logits raises the loss by more than 1e-9; `controls` is the same rise for random planes of as many dimensions,
-    `rises` for every frequency in the order of `frequency`. Planes are those of the sum, or of the difference.
+    removal from the logits of all frequencies (key + non-key, without the residual) raises the loss by more than 1e-9; `rises` has that
+    rise for every frequency in the order of `frequency`, `controls` for random planes among the directions of all non-key frequencies.
+    Planes are those of the sum, or of the difference.
 
-    A small loss of the key part shows that it suffices, not how it is made.
+    The paper says that removing one worsens the restricted loss, whose logits are the keys alone and have no other frequency to
+    remove; its table has key + non-key, which is read here. A small loss of the key part shows that it suffices, not how it is made.
     """
 
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     formula: str
     plane: str
     keys: tuple[int, ...]
@@ -65,7 +67,7 @@ def decompose(
         keys: Key frequencies in the additive basis.
         plane: sum or difference.
         formula: For the record.
-        controls: Random planes removed beside the frequencies.
+        controls: How many random planes are removed.
         seed: Of these.
 
     Raises:
@@ -90,14 +92,25 @@ def decompose(
     pieces["residual"] = centred - pieces["key"] - pieces["non-key"]
     losses = {" + ".join(names): cross_entropy(mean + np.sum([pieces[name] for name in names], axis=0), answer)
               for count in (3, 1, 2) for names in combinations(PARTS, count)}  # fmt: skip
-    full = losses[" + ".join(PARTS)]
-    rises = np.array([cross_entropy(flat - part[int(k)], answer) - full for k in basis.frequency])
+    waves = mean + pieces["key"] + pieces["non-key"]
+    whole = losses["key + non-key"]
+    rises = np.array([cross_entropy(waves - part[int(k)], answer) - whole for k in basis.frequency])
     generator = np.random.default_rng(seed)
-    blind = [np.linalg.qr(generator.standard_normal((p * p, 2)))[0].T for _ in range(controls)]
+    others = (
+        np.concatenate([unit for k, unit in spans.items() if k not in keys])
+        if len(keys) < len(spans)
+        else np.zeros((0, p * p))
+    )
+    width = min(len(next(iter(spans.values()))), len(others))
+    blind = (
+        [np.linalg.qr(generator.standard_normal((len(others), width)))[0].T @ others for _ in range(controls)]
+        if width
+        else []
+    )
     return Decomposition(
         formula=formula, plane=plane, keys=tuple(keys), losses=losses, frequency=basis.frequency, rises=rises,
         dependent=tuple(int(k) for k, rise in zip(basis.frequency, rises, strict=True) if k not in keys and rise > DEPENDENT),
-        controls=np.array([cross_entropy(flat - unit.T @ (unit @ centred), answer) - full for unit in blind]),
+        controls=np.array([cross_entropy(waves - unit.T @ (unit @ centred), answer) - whole for unit in blind]),
     )  # fmt: skip
 
 

@@ -39,11 +39,11 @@ def _parts(study: Study) -> Section | None:
             found = decomposition_of(grok)
             keys = ", ".join(map(str, found.keys)) or "none in the additive basis"
             rows.append([f"{formula}, seed {seed}", keys, *(found.losses[name] for name in published), ", ".join(map(str, found.dependent)) or "none",
-                         float(found.controls.max())])  # fmt: skip
+                         float(found.controls.max(initial=0.0))])  # fmt: skip
     if not rows:
         return None
     body = table(["run", "keys", *PARTS["a + b"], "others that matter", "random planes, worst rise"], rows,
-                 "Ours: losses in nats over all pairs. Others that matter: frequencies that are no keys and raise the loss by more than 1e-9 when they are removed.")  # fmt: skip
+                 "Ours: losses in nats over all pairs. Others that matter: frequencies that are no keys and raise the loss of key + non-key by more than 1e-9 when they are removed.")  # fmt: skip
     body += table(["published", *PARTS["a + b"]], [[formula, *published.values()] for formula, published in PARTS.items()],
                   "Furuta et al. 2024, Table A.4, one run each; for a + b no other frequency matters there, for a - b some do.")  # fmt: skip
     return Section("parts", "Parts of the logits", "Key frequencies, other frequencies and the rest, in the plane of the sum, for a - b of the difference.", body,

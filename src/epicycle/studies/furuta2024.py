@@ -20,11 +20,19 @@ from epicycle.training.config import FrozenConfig, RunConfig, ScheduleConfig, fu
 
 PUBLISHED_STEPS = 300_000
 """Steps after which the paper calls a run not grokked."""
+SOURCE_STEPS = {"a - b": 40_000}
+"""Step of the run that frozen weights come from, as in the released code; 10,000 for the other formulas (a + b, a*b)."""
 
 
 def scratch(formula: str, fraction: float = 0.3) -> Condition:
     """From scratch, everything trained."""
     return Condition((formula,), fraction)
+
+
+def source_of(condition: Condition) -> Condition:
+    """The run that a condition takes weights from: the source's formula, trained as long as the paper's."""
+    assert condition.source is not None
+    return Condition((condition.source,), modulus=condition.modulus, steps=SOURCE_STEPS.get(condition.source, 10_000))
 
 
 def transfer(source: str, target: str, part: str, fraction: float = 0.3) -> Condition:
@@ -33,20 +41,25 @@ def transfer(source: str, target: str, part: str, fraction: float = 0.3) -> Cond
 
 
 class Preset(NamedTuple):
-    """How much is run. `max_steps` bounds every run; `claims` are those graded unless others are asked for (empty: all)."""
+    """How much is run. `max_steps` bounds every run; `claims` are those graded unless others are asked for (empty: all).
+
+    `min_steps`: what is read off weights is read no earlier (a - b: four times as late), so that runs are compared at one step and
+    not each at its own grok. Transfers are graded by when they grok alone and stop then.
+    """
 
     name: str
     seeds: tuple[int, ...]
     max_steps: int
+    min_steps: int
     hold_evaluations: int
     claims: tuple[str, ...]
 
 
 PRESETS: dict[str, Preset] = {
-    "quick": Preset("quick", (0, 1, 2), 8_000, 10, ("C1a", "C1c", "C2b", "C5a", "C11a", "C11c", "C12a", "C12c", "C14a", "C18a", "C19", "C20", "C21a",
+    "quick": Preset("quick", (0, 1, 2), 8_000, 5_000, 10, ("C1a", "C1c", "C2b", "C5a", "C11a", "C11c", "C12a", "C12c", "C14a", "C18a", "C19", "C20", "C21a",
                                                    "C29a", "C34a", "C35", "C36")),
-    "laptop": Preset("laptop", (0, 1, 2), 100_000, 20, ()),
-    "full": Preset("full", (0, 1, 2), PUBLISHED_STEPS, 20, ("C", "J", "A5", "T1")),
+    "laptop": Preset("laptop", (0, 1, 2), 100_000, 10_000, 20, ()),
+    "full": Preset("full", (0, 1, 2), PUBLISHED_STEPS, 10_000, 20, ("C", "J", "A5", "T1")),
 }  # fmt: skip
 """quick: minutes on two cores. laptop: overnight, bounded at the released code's 100,000 steps. full: the paper's 300,000."""
 
@@ -67,19 +80,28 @@ def config(condition: Condition, seed: int, chosen: Preset) -> RunConfig:
     task = TaskConfig(
         formulas=condition.formulas, modulus=condition.modulus, train_fraction=condition.fraction, split_seed=seed
     )
-    made = furuta2024(task, ScheduleConfig(max_steps=chosen.max_steps, hold_evaluations=chosen.hold_evaluations), seed)
+    made = furuta2024(task, _schedule(condition, chosen), seed)
     if not condition.parts:
         return made
     source = "random"
     if condition.source is not None:
-        origin = config(scratch(condition.source)._replace(modulus=condition.modulus), seed, chosen)
+        origin = config(source_of(condition), seed, chosen)
         source = run_id(origin.name, to_dict(origin))
     return dataclasses.replace(made, frozen=FrozenConfig(parts=condition.parts, source=source))
 
 
+def _schedule(condition: Condition, chosen: Preset) -> ScheduleConfig:
+    if condition.steps is not None:
+        return ScheduleConfig(max_steps=condition.steps, hold_evaluations=0)
+    least = 0 if condition.source else chosen.min_steps * (4 if condition.formulas == ("a - b",) else 1)
+    return ScheduleConfig(
+        max_steps=chosen.max_steps, hold_evaluations=chosen.hold_evaluations, min_steps=min(least, chosen.max_steps)
+    )
+
+
 def closure(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
     """The conditions with the sources that they take weights from, each once, sources first."""
-    sources = [scratch(c.source)._replace(modulus=c.modulus) for c in conditions if c.source is not None]
+    sources = [source_of(c) for c in conditions if c.source is not None]
     return tuple(dict.fromkeys([*sources, *conditions]))
 
 
@@ -147,9 +169,9 @@ def _study_run(
     chosen: Preset, wanted: tuple[Condition, ...], root: Path | str, given: dict[str, Any] | None, claims: Sequence[str]
 ) -> Run:
     values = {
-        "kind": "study", "paper": "furuta2024", "preset": chosen.name, "seeds": list(chosen.seeds), "max_steps": chosen.max_steps,
+        "kind": "study", "paper": "furuta2024", "preset": chosen.name, "seeds": list(chosen.seeds), "max_steps": chosen.max_steps, "min_steps": chosen.min_steps,
         "hold_evaluations": chosen.hold_evaluations, "claims": list(claims),
-        "conditions": [{"formulas": list(c.formulas), "fraction": c.fraction, "parts": list(c.parts), "source": c.source, **({} if c.modulus == 97 else {"modulus": c.modulus})} for c in wanted],
+        "conditions": [{"formulas": list(c.formulas), "fraction": c.fraction, "parts": list(c.parts), "source": c.source, **({} if c.modulus == 97 else {"modulus": c.modulus}), **({"steps": c.steps} if c.steps else {})} for c in wanted],
     }  # fmt: skip
     return create_run(Path(root), f"furuta2024-{chosen.name}", values, given or values, provenance())
 
@@ -158,10 +180,15 @@ def read_study(run: Run) -> Study:
     """The study that a directory holds."""
     values = run.record()["config"]["resolved"]
     chosen = preset(values["preset"])._replace(
-        seeds=tuple(values["seeds"]), max_steps=values["max_steps"], hold_evaluations=values["hold_evaluations"]
+        seeds=tuple(values["seeds"]),
+        max_steps=values["max_steps"],
+        min_steps=values.get("min_steps", 0),
+        hold_evaluations=values["hold_evaluations"],
     )
     conditions = tuple(
-        Condition(tuple(c["formulas"]), c["fraction"], tuple(c["parts"]), c["source"], c.get("modulus", 97))
+        Condition(
+            tuple(c["formulas"]), c["fraction"], tuple(c["parts"]), c["source"], c.get("modulus", 97), c.get("steps")
+        )
         for c in values["conditions"]
     )
     return Study(run, chosen, conditions)

@@ -4,12 +4,13 @@ Conventions, fixed before any run was graded and the same for all claims: grokke
 That a run does not grok can only be told at the paper's 300,000 steps.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
 from epicycle.runs.directory import Run
-from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch
+from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch, source_of
 from epicycle.studies.ledger import Reading
 from epicycle.sweep.grid import Condition
 from epicycle.tasks.modular import TaskConfig, modular_task
@@ -53,7 +54,7 @@ def poor_source(study: Study, conditions: Sequence[Condition], seed: int) -> Rea
     """A reading that tells nothing, if frozen weights come from a run that had not grokked; None if all sources had."""
     for condition in conditions:
         if condition.source is not None:
-            source = scratch(condition.source)._replace(modulus=condition.modulus)
+            source = source_of(condition)
             origin = study.finished(source, seed)
             if origin is None:
                 return missing(seed, source)
@@ -70,6 +71,18 @@ def first_step(run: Run) -> int | None:
 def trained_steps(run: Run) -> int:
     """Steps that a run was trained for."""
     return run.record()["steps"]["trained"]
+
+
+def ungrokked(seed: int, condition: Condition, run: Run) -> Reading:
+    """The reading of a run in which there is nothing to follow, since it has not grokked; it might have if trained longer."""
+    return Reading(
+        seed,
+        None,
+        None,
+        None,
+        f"{when(condition, run)}: nothing to follow",
+        is_censored=trained_steps(run) < PUBLISHED_STEPS,
+    )
 
 
 def when(condition: Condition, run: Run) -> str:
@@ -121,19 +134,28 @@ def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
     return Reading(seed, value, control, holds, "; ".join(look.note for look in looks), is_censored=holds is None)
 
 
-def does_not(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
+def does_not(
+    conditions: Sequence[Condition], study: Study, seed: int, *, bands: Sequence[tuple[float, float]] = ()
+) -> Reading:
     """Highest best test accuracy of several conditions that should not grok; control: the baseline of that one.
 
-    One run that has grokked tells that the rule does not hold, whatever the others do.
+    `bands`: between what values each one's best test accuracy is to end, where the paper gives it. One run that has grokked, or is
+    above its band, tells that the rule does not hold, whatever the others do.
     """
     looks = [_look(condition, study, seed) for condition in conditions]
     told = [look.has_grokked for look in looks]
+    for i, (low, high) in enumerate(bands):
+        best = looks[i].best
+        if best is not None and (best > high or (told[i] is False and best < low)):
+            told[i] = True  # as little what the paper has as a grok
     if True not in told and (absent := [look for look in looks if look.best is None]):
         return Reading(seed, None, None, None, absent[0].note)
     best = max((look for look in looks if look.best is not None), key=lambda look: look.best or 0.0)
     note = "; ".join(look.note for look in looks)
     if True not in told and None in told:
-        short = min(look.steps for look in looks if look.has_grokked is None and look.steps is not None)
+        short = min(
+            look.steps for look, each in zip(looks, told, strict=True) if each is None and look.steps is not None
+        )
         said = f"looked at up to {short:,} of {PUBLISHED_STEPS:,} steps. {note}"
         return Reading(seed, best.best, best.baseline, None, said, is_censored=True)
     return Reading(seed, best.best, best.baseline, True not in told, note)
@@ -178,7 +200,7 @@ def faster(
     note, what = f"{when(condition, run)}; {when(rival, other)}", condition.label
     if second is None:
         if is_slower or first is None:
-            return Reading(seed, first, second, None, note, what)
+            return Reading(seed, first, second, None, note, what, is_censored=trained_steps(other) < PUBLISHED_STEPS)
         return Reading(seed, first, second, True, note, what)
     if first is None:
         beyond = trained_steps(run) >= factor * second
@@ -217,8 +239,11 @@ def mixture(
 
 
 def plateaus(pairs: Sequence[tuple[tuple[str, ...], Condition]], study: Study, seed: int) -> Reading:
-    """Smallest gain in best test accuracy of the last formula of a mixture over the same formula alone; control: 0."""
-    gains, notes, told = [], [], True
+    """Smallest gain in best test accuracy of the last formula of a mixture over the same formula alone; control: three standard errors.
+
+    These are of the difference of two accuracies on as many test pairs.
+    """
+    gains, notes, told, margin = [], [], True, 0.0
     for formulas, alone in pairs:
         mixed = Condition(formulas, alone.fraction)
         runs = study.finished(mixed, seed), study.finished(alone, seed)
@@ -229,10 +254,14 @@ def plateaus(pairs: Sequence[tuple[tuple[str, ...], Condition]], study: Study, s
         gains.append((together - single, together))
         notes.append(f"{formulas[-1]}: {together:.1%} together, {single:.1%} alone")
         told = told and min(trained_steps(run) for run in runs if run is not None) >= PUBLISHED_STEPS
+        count = modular_task(
+            TaskConfig(formulas=alone.formulas, modulus=alone.modulus, train_fraction=alone.fraction)
+        ).num_examples("test")
+        margin = max(margin, 3 * math.sqrt((together * (1 - together) + single * (1 - single)) / count))
     value = min(gain for gain, _ in gains)
     if any(together >= 0.99 for _, together in gains):
-        return Reading(seed, value, 0.0, False, "; ".join(notes))
-    return Reading(seed, value, 0.0, value > 0 if told else None, "; ".join(notes), is_censored=not told)
+        return Reading(seed, value, margin, False, "; ".join(notes))
+    return Reading(seed, value, margin, value > margin if told else None, "; ".join(notes), is_censored=not told)
 
 
 def smallest_fraction(conditions: Sequence[Condition], published: float | None, study: Study, seed: int) -> Reading:

@@ -44,6 +44,8 @@ class Claim(NamedTuple):
     measure: Callable[[Any], Sequence[Reading]] | None
     conditions: tuple[Any, ...] = ()
     """What has to be run for it, where the study is made of separate conditions."""
+    least: int = MIN_SEEDS
+    """Readings that a verdict needs; 1 where seeds of training have no part in it."""
 
 
 class Entry(NamedTuple):
@@ -59,8 +61,9 @@ class Entry(NamedTuple):
 
         Both are None where seeds show different quantities: then only the readings say something.
         """
-        is_one = len({r.what for r in self.readings if r.value is not None}) <= 1
-        values = [r.value for r in self.readings if r.value is not None] if is_one else []
+        told = [r for r in self.readings if r.value is not None]
+        is_one = len({r.what for r in told}) <= 1
+        values = [r.value for r in told if r.value is not None] if is_one else []
         controls = [r.control for r in self.readings if r.control is not None] if is_one else []
         return {
             "id": self.claim.id,
@@ -70,7 +73,7 @@ class Entry(NamedTuple):
             "reason": self.reason,
             "published": self.claim.published,
             "measured": float(np.mean(values)) if values else None,
-            "measured_is": self.claim.measured,
+            "measured_is": self.claim.measured + (f" ({told[0].what})" if values and told[0].what else ""),
             "interval": [min(values), max(values)] if values else None,
             "control": float(np.mean(controls)) if controls else None,
             "control_is": self.claim.control,
@@ -80,7 +83,7 @@ class Entry(NamedTuple):
         }
 
 
-def grade(claim: Claim, study: Any, *, least: int = MIN_SEEDS, unit: str = "seeds") -> Entry:
+def grade(claim: Claim, study: Any, *, least: int | None = None, unit: str = "seeds") -> Entry:
     """Verdict of one claim: confirmed if the rule holds in every seed of at least three, refuted if in none, else undetermined.
 
     Seeds that cannot tell anything (a run that did not learn has nothing to follow) are left out; where one was only not looked at
@@ -89,11 +92,12 @@ def grade(claim: Claim, study: Any, *, least: int = MIN_SEEDS, unit: str = "seed
     Args:
         claim: What is graded.
         study: What its measure reads.
-        least: Readings that a verdict needs.
+        least: Readings that a verdict needs; what the claim says if None.
         unit: What a reading is of, if not a seed.
     """
     if claim.measure is None:
         return Entry(claim, "not run", (), claim.needs)
+    least = claim.least if least is None else least
     readings = tuple(claim.measure(study))
     if not readings:
         return Entry(claim, "not run", (), claim.needs)

@@ -12,20 +12,25 @@ from epicycle.training.config import RunConfig, to_dict
 
 
 class Condition(NamedTuple):
-    """A run but for its seed. `parts` are frozen: random ones, or those of the run of `source` (its formula, or its id)."""
+    """A run but for its seed. `parts` are frozen: random ones, or those of the run of `source` (its formula, or its id).
+
+    `steps`: it is trained so long exactly; until it has held its grok if None.
+    """
 
     formulas: tuple[str, ...]
     fraction: float = 0.3
     parts: tuple[str, ...] = ()
     source: str | None = None
     modulus: int = 97
+    steps: int | None = None
 
     @property
     def label(self) -> str:
         """How tables name it."""
         kept = f", {'+'.join(self.parts)} {f'of {self.source}' if self.source else 'random'}" if self.parts else ""
         modulus = "" if self.modulus == 97 else f" mod {self.modulus}"
-        return f"{' and '.join(self.formulas)}{modulus}, r = {self.fraction:g}{kept}"
+        exactly = f", {self.steps:,} steps" if self.steps else ""
+        return f"{' and '.join(self.formulas)}{modulus}, r = {self.fraction:g}{kept}{exactly}"
 
     @property
     def rival(self) -> "Condition":
