@@ -242,6 +242,13 @@ def test_distance_irrelevance_has_its_closed_forms():
     pizza = np.abs(np.cos(np.pi * 3 * (a - b) / p)).reshape(p, p)  # a function of the distance alone
     assert distance_irrelevance(pizza) < 1e-12
     assert distance_irrelevance(np.ones((p, p))) is None  # a noiseless clock
+    even = np.cos(
+        2 * np.pi * np.subtract.outer(np.arange(10), np.arange(10)) / 10
+    )  # an even modulus has pairs without a sum
+    assert distance_irrelevance(even) < 1e-12
+    assert distance_irrelevance(np.add.outer(np.arange(10.0), np.zeros(10))) == pytest.approx(
+        1
+    )  # the same at every distance
     noise = [distance_irrelevance(np.random.default_rng(i).standard_normal((p, p))) for i in range(200)]
     assert np.mean(noise) == pytest.approx(noise_irrelevance(p), abs=5e-4)
     assert noise_irrelevance(59) == pytest.approx(0.9872, abs=1e-4)

@@ -63,18 +63,28 @@ def test_censoring_is_not_an_event():
 
 
 def test_paired_seeds():
-    found = paired([100, 200, None, None, 300], [200, 100, 50, None, None])
+    found = paired([100, 200, None, None, 300], [200, 100, 50, None, None], [900] * 5, [900] * 5)
     assert (found.pairs, found.only_a, found.only_b) == (5, 1, 1)
     assert (found.earlier_a, found.earlier_b) == (2, 2)
     assert found.p_outcome == found.p_time == 1.0
     assert found.median_ratio == np.median([2.0, 0.5])
-    six = paired([1.0] * 6, [2.0] * 6)
+    six = paired([1.0] * 6, [2.0] * 6, [9] * 6, [9] * 6)
     assert six.p_time == pytest.approx(2 / 64)
-    assert paired([None], [None]).p_time == 1.0
+    assert paired([None], [None], [9], [9]).p_time == 1.0
+
+
+def test_a_run_that_was_stopped_before_the_others_event_tells_nothing():
+    """Watched for 5,000 steps without the event, against 100,000 with it: neither is known to be earlier."""
+    short = paired([None] * 6, [100_000] * 6, [5_000] * 6, [101_000] * 6)
+    assert (short.pairs, short.undecided, short.earlier_b, short.only_b, short.p_time) == (0, 6, 0, 0, 1.0)
+    long = paired([None] * 6, [100_000] * 6, [100_000] * 6, [101_000] * 6)
+    assert (long.pairs, long.earlier_b, long.only_b) == (6, 6, 6)
+    mixed = paired([200, None], [None, 300], [900, 900], [100, 900])
+    assert (mixed.pairs, mixed.undecided, mixed.earlier_b) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("call", [lambda: rate(1, 0), lambda: rate(4, 3), lambda: time_to_event([], []), lambda: time_to_event([1], [1, 2]),
-                                  lambda: time_to_event([5], [5], horizon=9), lambda: paired([1], []), lambda: paired([], [])])  # fmt: skip
+                                  lambda: time_to_event([5], [5], horizon=9), lambda: paired([1], [], [9], []), lambda: paired([], [], [], []), lambda: paired([1], [1], [9], [])])  # fmt: skip
 def test_what_cannot_be_said_is_refused(call):
     with pytest.raises(DataError):
         call()

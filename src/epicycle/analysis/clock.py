@@ -53,10 +53,10 @@ def distance_irrelevance(answer_logits: np.ndarray) -> float | None:
     """
     p = len(answer_logits)
     a, b = np.divmod(np.arange(p * p), p)
-    by_sum = np.empty((p, p))
-    by_sum[(a + b) % p, (a - b) % p] = np.asarray(answer_logits, float).reshape(-1)
-    whole = by_sum.std()
-    return None if whole <= 1e-12 * max(np.abs(by_sum).max(), 1e-300) else float(by_sum.std(0).mean() / whole)
+    by_distance = np.empty((p, p))  # for each distance the p pairs that have it: every sum once if p is odd
+    by_distance[(a - b) % p, a] = np.asarray(answer_logits, float).reshape(-1)
+    whole = by_distance.std()
+    return None if whole <= 1e-12 * max(np.abs(by_distance).max(), 1e-300) else float(by_distance.std(1).mean() / whole)
 
 
 def noise_irrelevance(p: int) -> float:

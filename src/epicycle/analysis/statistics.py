@@ -30,7 +30,7 @@ class Rate(NamedTuple):
 class Time(NamedTuple):
     """Kaplan-Meier estimate of a time to an event, in steps.
 
-    median: First step by which half of the runs have had it; None if fewer than half ever did.
+    median: First step at which the survival curve is at one half or below; None if it never gets there.
     restricted_mean: Mean of min(time, horizon), the area under the survival curve up to `horizon`.
     standard_error: Of the restricted mean, by Greenwood's formula; None if no run, or only one, has had the event.
     steps, survival: Survival curve: from each step on, the share that has not had it.
@@ -49,12 +49,13 @@ class Time(NamedTuple):
 class Paired(NamedTuple):
     """The same seeds under two conditions, a against b.
 
-    only_a, only_b: Seeds where the event happened under one condition alone. p_outcome: exact McNemar test of these two
+    undecided: Seeds left out, since one run was stopped before the other's event. only_a, only_b: Seeds where the event happened under one condition alone. p_outcome: exact McNemar test of these two
     counts. earlier_a, earlier_b: Seeds where it came first under one condition (a seed without it is later than one with it).
     p_time: two-sided sign test of these. median_ratio: median of time b / time a over seeds with both, None without any.
     """
 
     pairs: int
+    undecided: int
     only_a: int
     only_b: int
     p_outcome: float
@@ -135,24 +136,35 @@ def _greenwood(
     return total**0.5
 
 
-def paired(a: Sequence[float | None], b: Sequence[float | None]) -> Paired:
-    """Compare the same seeds under two conditions; None where the event did not happen.
+def paired(
+    a: Sequence[float | None], b: Sequence[float | None], trained_a: Sequence[float], trained_b: Sequence[float]
+) -> Paired:
+    """Compare the same seeds under two conditions.
+
+    Args:
+        a: Step of the event per seed under the first condition, None where it did not happen.
+        b: Under the second.
+        trained_a: Steps each run of the first was trained for: one that was stopped before the other's event tells nothing.
+        trained_b: Of the second.
 
     Raises:
         DataError: No pair, or unequal lengths.
     """
-    if not a or len(a) != len(b):
+    if not a or len({len(a), len(b), len(trained_a), len(trained_b)}) > 1:
         raise DataError(
-            f"got {len(a)} and {len(b)} runs; expected the same seeds under both conditions. Pair them by seed."
+            f"got {len(a)} and {len(b)} runs with {len(trained_a)} and {len(trained_b)} lengths; expected the same seeds under both conditions. "
+            "Pair them by seed."
         )
-    pairs = list(zip(a, b, strict=True))
+    told = [not ((x is None and y is not None and end_x < y) or (y is None and x is not None and end_y < x))
+            for x, y, end_x, end_y in zip(a, b, trained_a, trained_b, strict=True)]  # fmt: skip
+    pairs = [pair for pair, is_told in zip(zip(a, b, strict=True), told, strict=True) if is_told]
     only_a = sum(x is not None and y is None for x, y in pairs)
     only_b = sum(x is None and y is not None for x, y in pairs)
     later = lambda t: np.inf if t is None else t  # noqa: E731
     earlier_a = sum(later(x) < later(y) for x, y in pairs)
     earlier_b = sum(later(x) > later(y) for x, y in pairs)
     ratios = [y / x for x, y in pairs if x and y]
-    return Paired(len(pairs), only_a, only_b, _sign(only_a, only_b), earlier_a, earlier_b, _sign(earlier_a, earlier_b),
+    return Paired(len(pairs), len(told) - len(pairs), only_a, only_b, _sign(only_a, only_b), earlier_a, earlier_b, _sign(earlier_a, earlier_b),
                   float(np.median(ratios)) if ratios else None)  # fmt: skip
 
 

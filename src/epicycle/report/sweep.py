@@ -119,8 +119,10 @@ def transfer(grid: Grid) -> Section | None:
         rival = c.rival
         seeds = [s for s in grid.seeds if grid.finished(c, s) and grid.finished(rival, s)]
         if seeds:
-            ours, other = ([_first(grid, each, s) for s in seeds] for each in (c, rival))
-            found = paired(ours, other)
+            (ours, length), (other, others) = (
+                _times([run for s in seeds if (run := grid.finished(each, s))]) for each in (c, rival)
+            )
+            found = paired(ours, other, length, others)
             ratio = "" if found.median_ratio is None else f"{found.median_ratio:.2g}"
             rows.append([c.source or "random weights", PARTS.get(c.parts[0], c.parts[0]), " and ".join(c.formulas), f"{c.fraction:g} (p = {c.modulus})", f"{found.earlier_a} of {found.pairs}",
                          f"{found.p_time:.2f}", ratio, *_outcome(grid, c)[:3]])  # fmt: skip
@@ -138,11 +140,6 @@ def _sources(grid: Grid, pairs: Sequence[Condition]) -> str:
         if (path / "run.json").is_file() and open_run(path).record()["steps"]["first"] is None:
             poor.add(path.name)
     return f"Sources that had not grokked when their weights were taken: {', '.join(sorted(poor)) or 'none'}."
-
-
-def _first(grid: Grid, condition: Condition, seed: int) -> int | None:
-    run = grid.finished(condition, seed)
-    return None if run is None else run.record()["steps"]["first"]
 
 
 def _matrix(grid: Grid, conditions: Sequence[Condition], title: str) -> str:
@@ -180,7 +177,7 @@ def trajectories(grid: Grid) -> Section | None:
                 curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
                 for c in groups[:8]:
                     for seed in grid.seeds:
-                        first = _first(grid, c, seed)
+                        first = run.record()["steps"]["first"] if (run := grid.finished(c, seed)) else None
                         if first:
                             history = grid.history(c, seed)
                             x = np.array([line["step"] for line in history]) / first
