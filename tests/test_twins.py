@@ -31,6 +31,20 @@ def _same(first, second):
     assert all(one[key] == two[key] for key in ("outcome", "steps", "final", "status", "config"))
 
 
+def cut_at(stop_at, config, root):
+    """Train until the evaluation at `stop_at` and break off there."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(runs, step, *_):
+        if step == stop_at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_run(config, root, device="cpu", progress=stop)
+
+
 def _files(run):
     return {path.relative_to(run.path): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
 
@@ -143,7 +157,21 @@ def test_another_configuration_is_no_twin(tiny, tmp_path):
     assert find_twin(tiny(steps=40), paths) is None  # nothing but its beginning lies before
 
 
-def test_an_unfinished_or_damaged_twin_is_passed_over(tiny, tmp_path):
+def test_a_run_that_was_broken_off_is_gone_on_from_unless_it_is_being_trained(tiny, tmp_path):
+    whole = train_run(tiny(steps=500), tmp_path / "whole", device="cpu")
+    cut_at(250, tiny(steps=300), tmp_path)
+    [short] = list_runs(tmp_path)
+    assert short.record()["status"] == "training"
+    with short.lock():
+        busy = train_run(tiny(steps=400), tmp_path, device="cpu")
+    assert "continues" not in busy.record()
+    shutil.rmtree(busy.path)
+    long = train_run(tiny(steps=500), tmp_path, device="cpu")
+    assert long.record()["continues"]["step"] == 200
+    _same(whole, long)
+
+
+def test_a_damaged_twin_is_passed_over(tiny, tmp_path):
     whole = train_run(tiny(steps=400), tmp_path / "whole", device="cpu")
     short = train_run(tiny(steps=200), tmp_path, device="cpu")
     for file in (short.path / "checkpoints").iterdir():
@@ -153,7 +181,7 @@ def test_an_unfinished_or_damaged_twin_is_passed_over(tiny, tmp_path):
     long = train_run(tiny(steps=400), tmp_path, device="cpu")
     _same(whole, long)
     assert "continues" not in long.record()
-    short.update(status="training")
+    short.update(status="started")
     assert find_twin(tiny(steps=600), [short.path]) is None
     (short.path / "run.json").write_text("{")
     assert find_twin(tiny(steps=600), [short.path]) is None

@@ -5,6 +5,7 @@ with the same bits of weights and history (same threads, device and engine). Whi
 may differ; the log-spaced ones that are kept for ever do not.
 """
 
+import contextlib
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,14 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from epicycle._files import cannot_write, write_json
-from epicycle.errors import EpicycleError
+from epicycle.errors import EpicycleError, RunError
 from epicycle.runs.directory import Run, checkpoint_name, config_hash, open_run, run_id, trajectory
 from epicycle.training.config import RunConfig, to_dict
 from epicycle.training.grokking import end_of
 
 
 class Twin(NamedTuple):
-    """A finished run of the same configuration that ends otherwise.
+    """A run of the same configuration that ends otherwise, finished or broken off.
 
     `step` is a checkpoint of it that the other can go on from; `is_end` says that the other ends there, too.
     """
@@ -34,7 +35,7 @@ def find_twin(config: RunConfig, paths: Iterable[Path], taken: str | None = None
 
     Args:
         config: The run that is about to begin.
-        paths: Directories to look at; those that are no finished twins are passed over.
+        paths: Directories to look at; those that are no twins are passed over.
         taken: SHA-256 of the checkpoint that frozen weights are taken from: a twin took the same ones.
     """
     return max(_twins(config, paths, taken), key=lambda twin: twin.step, default=None)
@@ -53,7 +54,7 @@ def _twins(config: RunConfig, paths: Iterable[Path], taken: str | None) -> Itera
         except EpicycleError:
             continue
         values, took = record["config"]["resolved"], record.get("source", {}).get("sha256")
-        if record["status"] != "finished" or took != taken or trajectory(values, took) != wanted:
+        if record["status"] not in ("finished", "training") or took != taken or trajectory(values, took) != wanted:
             continue
         end = end_of(run.history(), config.schedule)
         last = config.schedule.max_steps if end is None else min(end, config.schedule.max_steps)
@@ -95,12 +96,22 @@ def go_on_from_twin(
         return None
     paths = sorted(Path(root).glob(f"{config.name}-????????"))
     for twin in sorted(_twins(config, paths, taken["sha256"] if taken else None), key=lambda twin: -twin.step):
-        lines = [line for line in twin.run.history() if line["step"] <= twin.step]
-        is_whole = lines and lines[-1]["step"] == twin.step and not twin.run.damage(twin.step)
-        if is_whole and set(measures) <= set(lines[0].get("measures", {})):
-            _write(path, config, twin, lines, taken, given)
-            return twin
+        with contextlib.suppress(RunError), _idle(twin.run):
+            lines = [line for line in twin.run.history() if line["step"] <= twin.step]
+            is_whole = lines and lines[-1]["step"] == twin.step and not twin.run.damage(twin.step)
+            if is_whole and set(measures) <= set(lines[0].get("measures", {})):
+                _write(path, config, twin, lines, taken, given)
+                return twin
     return None
+
+
+def _idle(run: Run) -> contextlib.AbstractContextManager[None]:
+    """Hold a run that was broken off, so that nobody trains it meanwhile; a finished one does not change.
+
+    Raises:
+        RunError: Another process is training it.
+    """
+    return contextlib.nullcontext() if run.record()["status"] == "finished" else run.lock()
 
 
 def _write(
