@@ -391,6 +391,7 @@ def test_from_training_to_the_page(tmp_path, capsys, browse, monkeypatch):
         return plain(condition._replace(modulus=11, fraction=0.6), seed, chosen)
 
     monkeypatch.setattr(furuta2024, "config", modulo_11)
+    monkeypatch.setattr(furuta2024, "SOURCE_STEPS", {"a + b": 300, "a*b": 300})
     words = [
         "reproduce",
         "furuta2024",
@@ -532,6 +533,13 @@ def test_a_source_that_had_not_grokked_tells_nothing(study):
     poor = study([MINUS, *claim.conditions], lambda c, s: {"trained": 300_000})
     found = grade(claim, poor)
     assert found.verdict == "undetermined" and "source had not grokked" in found.reason
+
+
+def test_what_a_poor_source_would_tell_is_not_trained(study, tmp_path):
+    onto = transfer("a - b", "a + b", "body")
+    study([onto], lambda c, s: {"first": 20_000 if s else None} if c == MINUS else None)
+    stage = furuta2024.wanted_runs(closure([onto]), PRESET, tmp_path)
+    assert [(c.seed, c.frozen is not None) for c in stage] == [(0, False), (1, False), (2, False), (1, True), (2, True)]
 
 
 def test_frozen_bodies_of_a_grokked_source(study):

@@ -39,7 +39,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, metavar="N", help="this many seeds, counting up; a verdict needs three")
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
     parser.add_argument("--arms", default="", metavar="A,B", help="zhou2024: arms to train instead of the preset's")
-    parser.add_argument("--max-steps", type=int, help="furuta2024: bound of every run instead of the preset's")
+    parser.add_argument(
+        "--max-steps",
+        type=int,
+        help="furuta2024: bound of every run instead of the preset's; not of those that weights are taken from (10,000 steps, a-b 40,000)",
+    )
     add_engine_options(parser)
     own = parser.add_argument_group(
         "zhou2024 on models that you have",
@@ -162,7 +166,7 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     from epicycle.errors import ConfigError
     from epicycle.report.furuta2024 import write_study
     from epicycle.report.grok import write_report
-    from epicycle.studies.furuta2024 import closure, config, reproduce, study_preset
+    from epicycle.studies.furuta2024 import closure, reproduce, study_preset, wanted_runs
     from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, claims_of, ledger
     from epicycle.sweep.plan import cost, plan
     from epicycle.training.engine import chosen_device
@@ -178,7 +182,7 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     chosen = study_preset(options.preset, seeds, options.max_steps)
     claims = claims_of(only or chosen.claims)
     conditions = closure([condition for claim in claims for condition in claim.conditions])
-    configs = [config(condition, seed, chosen) for condition in conditions for seed in chosen.seeds]
+    configs = wanted_runs(conditions, chosen, options.out)
     planned = plan(configs, options.out) if configs else ()
     rest = cost(planned)
     say(f"{len(claims)} claims need {len(planned)} runs, of which {rest.runs} are to do: at most {rest.steps:,} steps, "
@@ -186,7 +190,7 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     if options.plan:
         return plan_as_json(planned, rest)
     progress = JobsProgress()
-    study = reproduce(options.preset, conditions, options.out, engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, claims=[claim.id for claim in claims], progress=progress, warn=say,
+    study = reproduce(options.preset, conditions, options.out, lambda: engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, claims=[claim.id for claim in claims], progress=progress, warn=say,
                       given=given)  # fmt: skip
     progress.close()
     for condition in conditions:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from epicycle.errors import ConfigError
-from epicycle.runs.directory import Run, create_run, run_id
+from epicycle.runs.directory import Run, create_run, open_run, run_id
 from epicycle.runs.provenance import provenance
 from epicycle.sweep.grid import Condition, Grid
 from epicycle.sweep.jobs import Engine, JobProgress
@@ -20,8 +20,8 @@ from epicycle.training.config import FrozenConfig, RunConfig, ScheduleConfig, fu
 
 PUBLISHED_STEPS = 300_000
 """Steps after which the paper calls a run not grokked."""
-SOURCE_STEPS = {"a - b": 40_000}
-"""Step of the run that frozen weights come from, as in the released code; 10,000 for the other formulas (a + b, a*b)."""
+SOURCE_STEPS = {"a + b": 10_000, "a*b": 10_000, "a - b": 40_000}
+"""Step of the run that frozen weights come from, as in the released code."""
 
 
 def scratch(formula: str, fraction: float = 0.3) -> Condition:
@@ -32,7 +32,7 @@ def scratch(formula: str, fraction: float = 0.3) -> Condition:
 def source_of(condition: Condition) -> Condition:
     """The run that a condition takes weights from: the source's formula, trained as long as the paper's."""
     assert condition.source is not None
-    return Condition((condition.source,), modulus=condition.modulus, steps=SOURCE_STEPS.get(condition.source, 10_000))
+    return Condition((condition.source,), modulus=condition.modulus, steps=SOURCE_STEPS[condition.source])
 
 
 def transfer(source: str, target: str, part: str, fraction: float = 0.3) -> Condition:
@@ -121,11 +121,26 @@ class Study(Grid):
         self.run, self.preset = run, chosen
 
 
+def wanted_runs(conditions: Sequence[Condition], chosen: Preset, root: Path | str) -> list[RunConfig]:
+    """Every run of some conditions, but those whose source has ended without a grok: they would tell nothing."""
+    found = []
+    for condition in conditions:
+        for seed in chosen.seeds:
+            if condition.source is not None:
+                source = config(source_of(condition), seed, chosen)
+                path = Path(root) / run_id(source.name, to_dict(source))
+                steps = open_run(path).record().get("steps") if (path / "run.json").is_file() else None
+                if steps is not None and steps["first"] is None:
+                    continue
+            found.append(config(condition, seed, chosen))
+    return found
+
+
 def reproduce(
     name: str,
     conditions: Sequence[Condition],
     root: Path | str = "runs",
-    engine: Engine | None = None,
+    engine: Callable[[], Engine] | None = None,
     *,
     seeds: Sequence[int] | None = None,
     max_steps: int | None = None,
@@ -140,7 +155,7 @@ def reproduce(
         name: quick, laptop or full.
         conditions: From the claims that are to be graded.
         root: Directory of all runs.
-        engine: Where they are trained; two processes on this machine if not given.
+        engine: Makes the place where they are trained, once for the sources and once for the rest; two processes on this machine if not given.
         seeds: Seeds instead of the preset's.
         max_steps: Bound instead of the preset's.
         claims: Ids of the claims they belong to; they tell studies of the same runs apart.
@@ -150,11 +165,13 @@ def reproduce(
     """
     chosen = study_preset(name, seeds, max_steps)
     wanted = closure(conditions)
+    first = engine() if engine else None  # refuses what cannot work before anything is written
     run = _study_run(chosen, wanted, root, given, claims)
     with run.lock():
-        configs = [config(condition, seed, chosen) for condition in wanted for seed in chosen.seeds]
-        if configs:
-            sweep(configs, root, engine, progress=progress, warn=warn, given=given)
+        for stage in (tuple(c for c in wanted if c.steps is not None), wanted):  # sources first: some might not grok
+            if configs := wanted_runs(stage, chosen, root):
+                sweep(configs, root, first or (engine() if engine else None), progress=progress, warn=warn, given=given)
+                first = None
         run.update(status="finished", outcome="reproduced", provenance=provenance())
     return Study(run, chosen, wanted)
 
