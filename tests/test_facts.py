@@ -238,6 +238,8 @@ def test_facts_of_a_task():
     assert powers.basis == "additive after relabelling a"
     three = task_facts(modular_task(TaskConfig(formulas=("a + b + c",), modulus=5)))
     assert three.sum is None and three.bijective == {"a": True, "b": True, "c": True}
+    division = task_facts(modular_task(TaskConfig(formulas=("a/b",), modulus=13)))
+    assert division.bijective == {"a": True, "b": False}  # b = 0 has no answer, and no b makes 0 of another a
     with pytest.raises(ConfigError):
         task_facts(modular_task(TaskConfig(formulas=("a + b", "a*b"), modulus=5)))
     label_counts = [task_facts(modular_task(TaskConfig(formulas=(f"(a + b)^{n}",)))).labels for n in range(2, 8)]

@@ -187,3 +187,24 @@ def test_decades_are_those_of_the_numbers():
         and set(drawn[7:17]) == set(range(10, 20))
         and set(drawn[17:]) == set(range(20, 28))
     )
+
+
+def test_memory_leaks_into_the_restricted_loss_and_its_floor_shows_it():
+    """A table of the trained answers and noise elsewhere: the waves of the answer carry the trained rows over, and no rule is there."""
+    p, generator = 23, np.random.default_rng(0)
+    labels = np.add.outer(np.arange(p), np.arange(p)) % p
+    train = generator.random((p, p)) < 0.6
+    told = np.where(train, labels, generator.integers(0, p, (p, p)))
+    table = 20.0 * np.eye(p)[told]
+    keys = np.array([2, 3, 8, 9])
+    found = planes.plane_losses(table, labels, train, bases.additive(p), keys, "answer", controls=0)
+    assert found.full > 5 and found.restricted < np.log(p) / 2  # looks like a rule
+    assert found.memory == pytest.approx(found.restricted, rel=0.25)  # and is none
+    a, b, c = np.ogrid[:p, :p, :p]
+    clock = 5.0 * sum(np.cos(2 * np.pi * k * (a + b - c) / p) for k in keys)
+    known = planes.plane_losses(clock, labels, train, bases.additive(p), keys, "answer", controls=0)
+    assert known.restricted < known.memory / 10
+    assert (
+        planes.plane_losses(clock, labels, np.ones_like(train), bases.additive(p), keys, "answer", controls=0).memory
+        is None
+    )

@@ -236,6 +236,14 @@ def test_a_published_model_as_a_run(tmp_path, capsys):
     assert main(["runs", "--out", str(tmp_path), "--where", "outcome=imported"]) == 0
 
 
+def test_a_checkpoint_of_this_project_opens_without_its_moments(tiny, tmp_path):
+    from epicycle.training.loop import train_run
+
+    run = train_run(tiny(steps=100), tmp_path, device="cpu")
+    state = read_state(run.path / "checkpoints" / "step-00000100.safetensors")
+    assert state.keys() == run.weights().keys()
+
+
 def test_distance_irrelevance_has_its_closed_forms():
     p = 59
     a, b = np.divmod(np.arange(p * p), p)

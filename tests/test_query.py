@@ -80,6 +80,54 @@ def test_runs_that_differ_in_their_bound_are_one_observation(tiny, tmp_path, cap
     assert len(longest(rows(tmp_path)[0])) == 3
 
 
+def test_several_experiments_are_no_sample_of_one(tiny, tmp_path, capsys):
+    plain = tiny()
+    wide = dataclasses.replace(plain, model=dataclasses.replace(plain.model, width=64))
+    for seed in range(3):
+        finished(tmp_path, dataclasses.replace(plain, seed=seed), 300)
+    assert main(["runs", "--out", str(tmp_path), "--group-by", "formula", "--json"]) == 0
+    [group] = json.loads(capsys.readouterr().out)["groups"]
+    assert group["mixed"] == [] and (group["grokked"], group["low"]) == (3, pytest.approx(0.4385, abs=1e-3))
+    finished(tmp_path, wide, None)
+    finished(
+        tmp_path,
+        dataclasses.replace(plain, frozen=FrozenConfig(parts=("body",), source="a+b-p11-seed7-0123abcd")),
+        None,
+    )
+    assert main(["runs", "--out", str(tmp_path), "--group-by", "formula", "--json"]) == 0
+    said = capsys.readouterr()
+    [group] = json.loads(said.out)["groups"]
+    assert group["mixed"] == ["width", "frozen", "source_run"] and group["low"] is group["high"] is None
+    assert "differ in width, frozen, source_run" in said.err
+    assert (
+        main(["runs", "--out", str(tmp_path), "--group-by", "width,source_run", "--where", "width=128", "--json"]) == 0
+    )
+    groups = json.loads(capsys.readouterr().out)["groups"]
+    assert [(g["source_run"], g["runs"], g["mixed"]) for g in groups] == [("a+b-p11", 1, []), (None, 3, [])]
+    assert (
+        main(
+            [
+                "runs",
+                "--out",
+                str(tmp_path),
+                "--compare",
+                *(each["id"] for each in rows(tmp_path)[0] if each["seed"] == 0),
+            ]
+        )
+        == 0
+    )
+    assert "width" in capsys.readouterr().out
+
+
+def test_a_run_that_was_broken_off_shows_how_far_it_got(tiny, tmp_path):
+    config = tiny()
+    run = create_run(tmp_path, config.name, to_dict(config), {}, {})
+    run.save_checkpoint(200, {})
+    run.update(status="training")
+    [found] = rows(tmp_path)[0]
+    assert (found["status"], found["outcome"], found["trained"]) == ("training", None, 200)
+
+
 def test_command_line(root, capsys, tmp_path):
     assert (
         main(

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -10,8 +11,6 @@ from epicycle.report.page import Page, Section, Tile, embedded_json, number, ren
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    import dataclasses
-
     from epicycle.tasks.modular import TaskConfig
     from epicycle.training.config import ScheduleConfig, furuta2024
 
@@ -122,8 +121,8 @@ def test_a_console_error_would_be_seen(tmp_path, browse):
         (3e-7, 5e-8, 6.0, 1e-7, "made of"),
         (2e-5, 2e-5, 2.7, 1e-5, "made of"),  # excluded below guessing, yet far above its controls
         (0.3, 1.2, 19.0, 2e-6, "leaned on"),  # other frequencies are needed too
-        (6.6, 1.7, 0.03, 1e-4, "not carried"),  # hardly worse without them
-        (0.002, 0.7, 0.004, 0.003, "not carried"),  # no worse than the controls
+        (6.6, 1.7, 0.03, 1e-4, "not shown"),  # hardly worse without them
+        (0.002, 0.7, 0.004, 0.003, "not shown"),  # no worse than the controls
     ],
 )
 def test_verdict_follows_the_losses(full, restricted, excluded, control, expected):
@@ -138,3 +137,83 @@ def test_verdict_follows_the_losses(full, restricted, excluded, control, expecte
     )
     assert verdict(circuit) == expected
     assert verdict(SimpleNamespace(key_frequencies=())) == "none"
+
+
+def _with(found, last, **changes):
+    """The same run with other numbers in its record and at the end of its history."""
+
+    class Other:
+        def __init__(self, run):
+            self.path, self.id = run.path, run.id
+            self._record = run.record() | changes
+            self._history = [*run.history()[:-1], run.history()[-1] | last]
+
+        def record(self):
+            return self._record
+
+        def history(self):
+            return self._history
+
+    return found._replace(run=Other(found.run))
+
+
+def test_nothing_is_said_of_how_a_memoriser_answers(runs):
+    """Half of the questions that memory, symmetry and the commonest answer miss have to be answered."""
+    from epicycle.analysis.grok import config_of
+    from epicycle.report.grok import finding, has_learned
+    from epicycle.tasks.modular import modular_task
+
+    found = runs["sum"]
+    task = modular_task(config_of(found.run).task)
+    half = (1 + task.baseline_accuracy()) / 2
+    assert not has_learned(_with(found, {"test_accuracy": half - 0.01}), task, 0)
+    assert has_learned(_with(found, {"test_accuracy": half + 0.01}), task, 0)
+    led = found._replace(circuits=(dataclasses.replace(found.circuits[0], key_frequencies=(2,)),))
+    poor, good = (finding(_with(led, {"test_accuracy": value}))[-1] for value in (0.1, 1.0))
+    assert "too few test questions" in poor and "too few" not in good
+    mixture = runs["mixture"]
+    task = modular_task(config_of(mixture.run).task)
+    tasks = {"tasks": {"a + b": {"test_accuracy": 1.0}, "a*b": {"test_accuracy": 0.2}}}
+    assert [has_learned(_with(mixture, tasks), task, i) for i in (0, 1)] == [True, False]
+
+
+def test_a_run_that_fell_back_is_not_called_learned(runs):
+    from epicycle.report.grok import finding, grok_page
+
+    found = runs["sum"]
+    steps = {"memorised": 50, "first": 100, "sustained": 100, "stable": None, "trained": 200}
+    history = found.run.history()
+    fell = _with(found, {"test_accuracy": 0.9}, outcome="grokked", steps=steps)
+    fell.run._history = [line | {"test_accuracy": 1.0 if line["step"] in (50, 100, 150) else 0.9} for line in history]
+    said = finding(fell)[0]
+    assert "fell back" in said and "step 150" in said and "by rule" not in said
+    assert any("fell back" in tile.note for tile in grok_page(fell).tiles)
+
+
+def test_what_the_source_was_trained_on_is_said(tiny, tmp_path):
+    """Frozen weights of a run on the same formula with another split: its training pairs are among the test pairs here."""
+    from epicycle.training.config import FrozenConfig
+
+    [source] = grok(tiny("a+b", steps=100), tmp_path, device="cpu")
+    frozen = FrozenConfig(parts=("embedding",), source=source.run.id)
+    doubts = {}
+    for split, formula in ((0, "a+b"), (1, "a+b"), (1, "a*b")):
+        config = tiny(formula, steps=100)
+        config = dataclasses.replace(config, frozen=frozen, task=dataclasses.replace(config.task, split_seed=split))
+        [found] = grok(config, tmp_path, device="cpu")
+        doubts[split, formula] = " ".join(grok_page(found).doubts)
+    assert "were trained on by the run that the frozen weights come from" in doubts[1, "a+b"]
+    assert "frozen weights come from" not in doubts[0, "a+b"] + doubts[1, "a*b"]
+
+
+def test_a_history_that_lost_lines_is_not_read(tiny, tmp_path):
+    from epicycle.errors import RunError
+
+    [found] = grok(tiny("a+b", steps=200), tmp_path, device="cpu")
+    file = found.run.path / "history.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match="of its 5 evaluations"):
+        analyse_run(found.run)
+    [again] = grok(tiny("a+b", steps=200), tmp_path, device="cpu")
+    assert [line["step"] for line in again.run.history()] == [0, 50, 100, 150, 200]

@@ -51,6 +51,9 @@ def analyse_run(run: Run, *, again: bool = False) -> Grok:
         raise RunError(
             f"got run {run.id} without its history; expected history.jsonl. Run the same training command again."
         )
+    if len(run.history()) != record.get("evaluations", len(run.history())):
+        raise RunError(f"got run {run.id} with {len(run.history()):,} of its {record['evaluations']:,} evaluations; expected a history.jsonl that is whole. "
+                       "Run the same training command again to mend it.")  # fmt: skip
     config = config_of(run)
     task = modular_task(config.task)
     if task.operands.shape[1] != 2 or record["outcome"] == "diverged":

@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the paper; or which sentences of number text make which periods",
     )
     parser.add_argument("--preset", choices=("quick", "laptop", "full"), default="quick", help="quick: 4 to 10 minutes on two cores; laptop: 20 minutes (zhou2024), half "
-                        "an hour (number-text) or a night (furuta2024, 100,000 steps); full: every claim and control of zhou2024 in 40 minutes, or furuta2024's 300,000 steps")  # fmt: skip
+                        "an hour (number-text) or a night or two (furuta2024, 100,000 steps); full: every claim and control of zhou2024 in 40 minutes, or furuta2024's 300,000 steps")  # fmt: skip
     parser.add_argument(
         "--only",
         default="",
@@ -166,9 +166,11 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     from epicycle.errors import ConfigError
     from epicycle.report.furuta2024 import write_study
     from epicycle.report.grok import write_report
-    from epicycle.studies.furuta2024 import closure, reproduce, study_preset, wanted_runs
+    from epicycle.runs.directory import run_id
+    from epicycle.studies.furuta2024 import closure, config, reproduce, study_preset, wanted_runs
     from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, claims_of, ledger
     from epicycle.sweep.plan import cost, plan
+    from epicycle.training.config import to_dict
     from epicycle.training.engine import chosen_device
 
     _check(only, [*(claim.id for claim in CLAIMS), "A5", "T1", *(claim.id for claim in CELLS if claim.id in only)])
@@ -188,6 +190,11 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     say(f"{len(claims)} claims need {len(planned)} runs, of which {rest.runs} are to do: at most {rest.steps:,} steps, "
         f"{spelled_seconds(rest.core_seconds / options.threads)} on {options.threads} cores if none groks early")  # fmt: skip
     if options.plan:
+        status = {each.id: each.status for each in planned}
+        for claim in claims:
+            own = [status.get(run_id(c.name, to_dict(c)), "left out") for condition in closure(claim.conditions) for seed in chosen.seeds
+                   for c in [config(condition, seed, chosen)]]  # fmt: skip
+            say(f"{claim.id}: {claim.statement} {own.count('finished')} of {len(own)} runs finished")
         return plan_as_json(planned, rest)
     progress = JobsProgress()
     study = reproduce(options.preset, conditions, options.out, lambda: engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, claims=[claim.id for claim in claims], progress=progress, warn=say,

@@ -7,7 +7,7 @@ HELP = (
     "Lists, filters, compares and exports the runs under --out. Columns: id, formula, modulus, train_fraction, seed, frozen, source, outcome, first, "
     "test_accuracy and more (--columns all)."
 )
-SHOWN = ("id", "outcome", "first", "test_accuracy", "seconds")
+SHOWN = ("id", "status", "outcome", "first", "trained", "test_accuracy", "seconds")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +173,7 @@ def _export(path: str, table: list[dict[str, Any]], *, are_runs: bool = True) ->
 def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[str, Any]:
     from epicycle.analysis.statistics import rate, time_to_event
     from epicycle.cli.main import say
-    from epicycle.runs.query import grouped, longest
+    from epicycle.runs.query import grouped, longest, mixed
 
     by = [name.strip() for name in options.group_by.split(",")]
     trained = [
@@ -189,13 +189,18 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
         hit = rate(sum(each["first"] is not None for each in runs), len(runs))
         time = time_to_event([each["first"] for each in runs], [each["trained"] for each in runs])
         best = max(each["test_accuracy"] for each in runs)
-        found.append(dict(zip(by, key, strict=True)) | {"runs": hit.total, "grokked": hit.count, "low": hit.low, "high": hit.high, "median": time.median,
+        several = mixed(runs)
+        if several:
+            say(
+                f"{', '.join(map(str, key))}: these {len(runs)} runs differ in {', '.join(several)}, so there is no interval; add that to --group-by, or --where"
+            )
+        found.append(dict(zip(by, key, strict=True)) | {"runs": hit.total, "grokked": hit.count, "low": None if several else hit.low, "high": None if several else hit.high, "mixed": several, "median": time.median,
                                                         "restricted_mean": time.restricted_mean, "horizon": time.horizon, "best_final_accuracy": best})  # fmt: skip
         lines.append(
             [
                 *key,
                 f"{hit.count} of {hit.total}",
-                f"{hit.low:.0%} to {hit.high:.0%}",
+                "mixed" if several else f"{hit.low:.0%} to {hit.high:.0%}",
                 "" if time.median is None else f"{time.median:,.0f}",
                 f"{time.restricted_mean:,.0f} up to {time.horizon:,.0f}",
                 best,

@@ -177,7 +177,9 @@ class PlaneLosses(NamedTuple):
     unchanged logits over the same classes and pairs. `share` is the key waves' share of the logits' variance.
     `rank` is the number of directions over pairs that the key waves span, of `pairs`. `control` removes as many random
     other frequencies, `subspace` random directions of the same rank (all draws). Other frequencies hold less of the
-    logits by selection, so the controls show that what is removed matters, not how much.
+    logits by selection, so the controls show that what is removed matters, not how much. `memory` is `restricted` with the logits of
+    the untrained pairs exchanged among themselves at random: what the key waves take over from the trained pairs, since pairs with
+    the same answer share a wave. A restricted loss near it is no sign of a rule; None where every pair was trained on.
     No number here is a loss over the special tokens, nor over pairs outside the basis's support.
     """
 
@@ -192,6 +194,7 @@ class PlaneLosses(NamedTuple):
     rank: int
     pairs: int
     share: float
+    memory: float | None = None
 
 
 def plane_losses(
@@ -257,4 +260,13 @@ def plane_losses(
         len(own),
         len(flat),
         float((kept**2).sum()) / total if total > 0 else float("nan"),
+        None if trained.all() else cross_entropy(own.T @ (own @ _exchanged(centred, ~trained, seed)) + mean, answer),
     )
+
+
+def _exchanged(rows: np.ndarray, where: np.ndarray, seed: int) -> np.ndarray:
+    """Rows with those of some places in another order."""
+    found = rows.copy()
+    places = np.flatnonzero(where)
+    found[places] = rows[np.random.default_rng(seed).permutation(places)]
+    return found

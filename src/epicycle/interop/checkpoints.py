@@ -19,6 +19,8 @@ from epicycle.models.config import ModelConfig
 from epicycle.models.weights import shapes
 
 State = dict[str, Tensor]
+OPTIMISER = "optimiser."
+"""Beginning of the moments in this project's own checkpoints."""
 IGNORED = ("mask", "IGNORE")
 """Endings of buffers that hold no weights."""
 CONTAINERS = ("model", "state_dict", "model_state_dict", "weights")
@@ -90,7 +92,7 @@ def _flat(content: Any) -> State:
         if isinstance(content.get(name), dict):
             return _flat(content[name])
     return {str(name): value.detach().float() for name, value in content.items() if isinstance(value, Tensor) and value.is_floating_point()
-            and not str(name).endswith(IGNORED)}  # fmt: skip
+            and not str(name).endswith(IGNORED) and not str(name).startswith(OPTIMISER)}  # fmt: skip
 
 
 def _published(state: State, readout: str) -> Converted:

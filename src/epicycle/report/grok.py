@@ -9,7 +9,9 @@ from epicycle.analysis.grok import Grok, config_of
 from epicycle.fourier.measures import fcr_of_noise
 from epicycle.report.page import Page, Tile, number
 from epicycle.report.sections import SECTIONS, WITHOUT_CIRCUIT, command
+from epicycle.runs.directory import open_run
 from epicycle.tasks.modular import Task, modular_task
+from epicycle.training.grokking import test_accuracy
 
 
 def _learned(grok: Grok, task: Task) -> str:
@@ -27,6 +29,14 @@ def _learned(grok: Grok, task: Task) -> str:
         name_ = record["config"]["resolved"]["imported"]
         return (f"This model, imported from {name_['file']} (layout {name_['layout']}), answers {final['train_accuracy']:.1%} of {train:,} questions on {name} modulo {p} "
                 f"and {final['test_accuracy']:.1%} of the {test:,} others of a split chosen here: which of them it was trained on is not known.")  # fmt: skip
+    if record["outcome"] == "grokked" and steps["stable"] is None:
+        last = max(
+            line["step"]
+            for line in grok.run.history()
+            if test_accuracy(line) >= config_of(grok.run).schedule.grok_accuracy
+        )
+        return (f"A one-layer transformer reached {name} modulo {p} at step {steps['first']:,} and fell back: {scores} at step {steps['trained']:,}, and was "
+                f"last at its criterion at step {last:,}.{when} Do not quote it as learned.")  # fmt: skip
     if record["outcome"] == "grokked":
         return (f"A one-layer transformer learned {name} modulo {p} by rule: {scores}. It grokked at step "
                 f"{steps['first']:,}.{when}")  # fmt: skip
@@ -44,7 +54,7 @@ def verdict(circuit: Circuit) -> str:
 
     `made of`: with only them the loss is at most ln p / 10 and at most twice the full one, without them at least
     ln p / 2 and ten times its worst control. `leaned on`: without them the loss is at least ln p / 10 and ten times its
-    worst control. `not carried`: neither. `none`: no frequency leads.
+    worst control. `not shown`: neither. `none`: no frequency leads.
 
     Source: ours; the thresholds are conventions, and the report prints every loss they look at.
     """
@@ -54,12 +64,23 @@ def verdict(circuit: Circuit) -> str:
     worst = max([*found["control"], *found["subspace"], found["full_train"]])
     restricted, excluded = found["restricted"], found["excluded"]
     if excluded < 10 * worst or excluded < guess / 10:
-        return "not carried"
+        return "not shown"
     is_made = restricted <= min(guess / 10, 2 * found["full"]) and excluded >= guess / 2
     return "made of" if is_made else "leaned on"
 
 
-def _explained(circuit: Circuit) -> str:
+def has_learned(grok: Grok, task: Task, index: int) -> bool:
+    """True if at least half of the test questions are answered that memory, symmetry and the commonest answer would miss.
+
+    Source: ours; how a network answers is said of nothing else.
+    """
+    last = grok.run.history()[-1]
+    rule = task.rules[index].text
+    accuracy = last["tasks"][rule]["test_accuracy"] if "tasks" in last else last["test_accuracy"]
+    return accuracy >= (1 + task.baseline_accuracy()) / 2
+
+
+def _explained(circuit: Circuit, *, is_learned: bool = True) -> str:
     """The key frequencies, the losses with and without them, the controls, and what follows."""
     what = verdict(circuit)
     if what == "none":
@@ -71,16 +92,19 @@ def _explained(circuit: Circuit) -> str:
     head = {
         "made of": f"Its answers to {circuit.formula} are made of {waves}",
         "leaned on": f"Its answers to {circuit.formula} lean on {waves}, but are not made of {'these' if many else 'this'} alone",
-        "not carried": f"Its logits for {circuit.formula} lead with {waves}, which do{'' if many else 'es'} not carry the answers",
-    }[what]
+        "not learned": f"It answers too few test questions on {circuit.formula} to say how it does. Its logits lead with {waves}",
+        "not shown": f"Its logits for {circuit.formula} lead with {waves}, which {'are' if many else 'is'} not shown to carry the answers",
+    }[what if is_learned else "not learned"]
     where = "" if circuit.basis == "additive" else " (over pairs without a zero)"
     control = f"removing as many random other frequencies gives at most {number(max(found['control']))}" if found["control"] else (
         "there are not enough other frequencies for a control")  # fmt: skip
+    memory = found.get("memory")  # results of older versions lack it
+    floor = "" if memory is None else f"; {number(memory)} with the answers to untrained questions exchanged"
     nulls = " and ".join(
         f"{sum(circuit.p_values[f'{circuit.basis}/{site}/family'][k - 1] <= 0.01 for k in keys)} in {site}" for site in ("W_E", "W_L")
     )  # fmt: skip
     return (f"{head}: with only {'those' if many else 'that'} the loss is {number(found['restricted'])} nats{where} (all logits: "
-            f"{number(found['full'])}), without {'them' if many else 'it'} the training loss goes from "
+            f"{number(found['full'])}{floor}), without {'them' if many else 'it'} the training loss goes from "
             f"{number(found['full_train'])} to {number(found['excluded'])} nats; {control} (chance: "
             f"{number(math.log(circuit.modulus))}). Of {'these' if many else 'this'}, "
             f"{nulls} stand out from permuted numbers (p <= 0.01, all frequencies looked at).")  # fmt: skip
@@ -103,7 +127,11 @@ def finding(grok: Grok) -> tuple[str, ...]:
     """The sentences at the top of the report."""
     task = modular_task(config_of(grok.run).task)
     kept = _kept(grok)
-    return (_learned(grok, task), *([kept] if kept else []), *(_explained(circuit) for circuit in grok.circuits))
+    return (
+        _learned(grok, task),
+        *([kept] if kept else []),
+        *(_explained(circuit, is_learned=has_learned(grok, task, i)) for i, circuit in enumerate(grok.circuits)),
+    )
 
 
 def _tiles(grok: Grok, task: Task) -> tuple[Tile, ...]:
@@ -112,10 +140,14 @@ def _tiles(grok: Grok, task: Task) -> tuple[Tile, ...]:
     vocabulary = task.vocabulary(config.model.readout)
     reached = "did not grok" if steps["first"] is None else number(steps["first"])
     details = f"trained {steps['trained']:,} steps"
+    if record["outcome"] == "imported":
+        reached, details = "not known", "one checkpoint of another project's training"
     if steps["sustained"] is not None:
         details = f"sustained {steps['sustained']:,}, memorised {number(steps['memorised'])}"
     elif steps["first"] is not None:
         details += ", not sustained"
+    if steps["first"] is not None and steps["stable"] is None:
+        details += ", fell back"
     tiles = [
         Tile("grokked at step", reached, details),
         Tile("test accuracy", f"{final['test_accuracy']:.2%}", f"commonest answer {task.guessing_accuracy():.2%}"),
@@ -134,16 +166,26 @@ def _tiles(grok: Grok, task: Task) -> tuple[Tile, ...]:
 
 
 def _doubts(grok: Grok, task: Task) -> tuple[str, ...]:
+    is_imported = grok.run.record()["outcome"] == "imported"
+    seed = (
+        "The split is one of this page's: which questions the model was trained on is not known, so neither training nor test figures are those of its training. "
+        f"Its attention was taken to run at rate {config_of(grok.run).model.attention_rate:g} (0: uniform); give --attention-rate if it was trained at another."
+    )  # fmt: skip
     doubts = [
-        "It is one seed. Thread count alone can change when, and whether, a run groks; repeat with --seeds 5 before quoting "
+        seed
+        if is_imported
+        else "It is one seed. Thread count alone can change when, and whether, a run groks; repeat with --seeds 5 before quoting "
         "a time.",
         "The key frequencies are read off the same logits that are then cut, and the control frequencies hold less of those "
         "logits by selection. The independent evidence is the weights' spectrum against permuted numbers.",
     ]
     for index, rule in enumerate(task.rules):
-        if task.is_symmetric(index):
+        if task.is_symmetric(index) and not is_imported:
             doubts.append(f"{rule.text} is symmetric, and {task.swap_leakage():.0%} of the test questions were trained on with "
                           "their operands swapped. Repeat with --split-by unordered.")  # fmt: skip
+    if (leaked := _leaked(grok, task)) > 0:
+        doubts.append(f"{leaked:.0%} of the test questions were trained on by the run that the frozen weights come from, which has a formula in common. "
+                      "Give both the same --split-seed and --train-fraction.")  # fmt: skip
     if task.config.operand_range == "published":
         doubts.append("Operands include five operator tokens, as in the authors' released code: that is another data set than "
                       "the one the paper describes.")  # fmt: skip
@@ -156,6 +198,23 @@ def _doubts(grok: Grok, task: Task) -> tuple[str, ...]:
     return tuple(doubts)
 
 
+def _leaked(grok: Grok, task: Task) -> float:
+    """Share of the test questions that the source of frozen weights was trained on, with the same formula; 0 where that is not known."""
+    source = (grok.run.record().get("source") or {}).get("id")
+    path = grok.run.path.parent / str(source)
+    if source is None or not (path / "run.json").is_file():
+        return 0.0
+    other = modular_task(config_of(open_run(path)).task)
+    if (
+        not {rule.text for rule in task.rules} & {rule.text for rule in other.rules}
+        or other.config.modulus != task.config.modulus
+    ):
+        return 0.0
+    seen = {tuple(pair) for pair in other.operands[other.train].tolist()}
+    asked = task.operands[task.test].tolist()
+    return sum(tuple(pair) in seen for pair in asked) / max(len(asked), 1)
+
+
 def _numbers(grok: Grok) -> dict[str, Any]:
     record = grok.run.record()
     circuits, paths = [c.parts() for c in grok.circuits], [t.parts() for t in grok.trajectories]
@@ -165,8 +224,8 @@ def _numbers(grok: Grok) -> dict[str, Any]:
         "provenance": record["provenance"],
         "command": command(grok),
         "finding": finding(grok),
-        "circuits": [values | {"verdict": verdict(c), "arrays": arrays}
-                     for c, (values, arrays) in zip(grok.circuits, circuits, strict=True)],
+        "circuits": [values | {"verdict": verdict(c), "is_learned": has_learned(grok, modular_task(config_of(grok.run).task), i), "arrays": arrays}
+                     for i, (c, (values, arrays)) in enumerate(zip(grok.circuits, circuits, strict=True))],
         "trajectories": [values | {k: v for k, v in arrays.items() if v.ndim < 3} for values, arrays in paths],
         "history": grok.run.history(),
     }  # fmt: skip

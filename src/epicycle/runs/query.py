@@ -10,10 +10,14 @@ from epicycle._files import atomic
 from epicycle.errors import ConfigError, EpicycleError
 from epicycle.runs.directory import Run, list_runs, trajectory
 
+SETTINGS = ("recipe", "train_fraction", "operand_range", "split_by", "width", "num_heads", "mlp_width", "init", "attention_rate", "learning_rate",
+            "weight_decay", "loss", "evaluate_every", "frozen", "source_run", "formula", "modulus")  # fmt: skip
+"""Columns that say which experiment a run is one seed of."""
 COLUMNS = (
     "id", "kind", "status", "outcome", "formula", "modulus", "train_fraction", "seed", "split_seed", "frozen", "source", "recipe", "memorised", "first",
     "sustained", "stable", "trained", "max_steps", "trajectory", "continues", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "seconds", "engine", "device", "threads", "revision",
-    "directory",
+    "operand_range", "split_by", "width", "num_heads", "mlp_width", "init", "attention_rate", "learning_rate", "weight_decay", "loss", "evaluate_every",
+    "source_run", "directory",
 )  # fmt: skip
 """Columns of the table, in their order."""
 CONDITION = re.compile(r"\s*(?P<column>\w+)\s*(?P<sign><=|>=|!=|=|<|>|~)\s*(?P<value>.*?)\s*$")
@@ -35,6 +39,17 @@ def row(run: Run) -> dict[str, Any]:
         "engine": record.get("engine"), "device": facts.get("device"), "threads": facts.get("threads"), "revision": facts.get("revision"),
         "directory": str(run.path),
     }  # fmt: skip
+    model, optimiser, origin = resolved.get("model") or {}, resolved.get("optimiser") or {}, frozen.get("source")
+    values |= {name: task.get(name) for name in ("operand_range", "split_by")}
+    values |= {name: model.get(name) for name in ("width", "num_heads", "mlp_width", "init")} | {
+        "attention_rate": model.get("attention_rate", 1.0) if model else None
+    }
+    values |= {name: optimiser.get(name) for name in ("learning_rate", "weight_decay", "loss")}
+    values["evaluate_every"] = (resolved.get("schedule") or {}).get("evaluate_every")
+    # the id of a source has its seed in it: what comes before is what seeds have in common
+    values["source_run"] = origin if origin in (None, "random") else re.sub(r"-seed\d+-[0-9a-f]{8}$", "", str(origin))
+    if values["trained"] is None and values["status"] == "training":  # how far one that was broken off got
+        values["trained"] = max(run.checkpoint_steps(), default=0)
     if values["test_accuracy"] is None:  # language runs keep the test part for `explain`
         values["test_accuracy"] = final.get("validation_accuracy")
     return values
@@ -114,6 +129,11 @@ def grouped(table: Sequence[dict[str, Any]], by: Sequence[str]) -> dict[tuple[An
             ],
         )
     )
+
+
+def mixed(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Settings in which some runs differ: seeds of several experiments are no sample of one."""
+    return [name for name in SETTINGS if len({str(each[name]) for each in runs}) > 1]
 
 
 def longest(table: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

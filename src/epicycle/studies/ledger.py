@@ -113,7 +113,10 @@ def grade(claim: Claim, study: Any, *, least: int | None = None, unit: str = "se
     if len(told) < least:
         notes = "; ".join(dict.fromkeys(r.note for r in readings if r.note))
         return Entry(
-            claim, "undetermined", readings, f"{len(told)} of {least} {unit} could be read. {notes or claim.needs}"
+            claim,
+            "undetermined",
+            readings,
+            f"{len(told)} of {len(readings)} {unit} could be read, {least} are needed. {notes or claim.needs}",
         )
     holds = sum(bool(r.holds) for r in told)
     if holds == len(told):

@@ -17,7 +17,7 @@ class TaskFacts(NamedTuple):
     """Facts of one formula modulo p.
 
     labels: Different answers. is_symmetric: the order of the operands does not matter. bijective: per operand, f is a bijection of it for every value
-    of the others. factors: over the integers, and over the field; None where there is no polynomial or it was not decided. sum,
+    of the others for which it is defined at all. factors: over the integers, and over the field; None where there is no polynomial or it was not decided. sum,
     product: the forms h(g1(a) + g2(b)) and h(g1(a) * g2(b)). basis: in which a network that uses the form would be sparse.
     guess: accuracy of the commonest answer. baseline: of memory, symmetry and the commonest answer. lookup: the same with
     interchangeable numbers (`Task.lookup_accuracy`). divergence, entropies:
@@ -72,7 +72,8 @@ def task_facts(task: Task) -> TaskFacts:
 
 def _is_bijective(table: np.ndarray, axis: int) -> bool:
     moved = np.sort(np.moveaxis(table, axis, 0).reshape(len(table), -1), axis=0)
-    return bool((moved == np.arange(len(table))[:, None]).all())
+    moved = moved[:, (moved >= 0).any(0)]
+    return bool(moved.size) and bool((moved == np.arange(len(table))[:, None]).all())
 
 
 def _is_affine(values: np.ndarray) -> bool:

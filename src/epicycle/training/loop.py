@@ -184,7 +184,7 @@ def _train(
             if (done[i] or schedule.is_kept(step) or step % schedule.checkpoint_every == 0) and step != start:
                 run.save_checkpoint(step, engine.state(i), _superseded(run, schedule, step))
             if done[i]:
-                _finish(run, found, step, history[-1])
+                _finish(run, found, step, history[-1], len(history))
         elapsed = time.perf_counter() - began
         speed = (step - (start or 0)) / elapsed if elapsed else 0.0
         progress(
@@ -259,11 +259,12 @@ def _evaluate(engine: Any, configs: list[RunConfig], tasks: list[Task], observer
     return lines
 
 
-def _finish(run: Run, found: Milestones, step: int, last: dict[str, Any]) -> None:
+def _finish(run: Run, found: Milestones, step: int, last: dict[str, Any], evaluations: int) -> None:
     steps = {name: getattr(found, name) for name in ("memorised", "first", "sustained", "stable")}
     run.update(
         status="finished",
         outcome=found.outcome,
+        evaluations=evaluations,
         steps=steps | {"trained": step},
         final={k: last[k] for k in ("train_loss", "test_loss", "train_accuracy", "test_accuracy")},
         seconds=last["seconds"],
