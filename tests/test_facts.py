@@ -238,6 +238,18 @@ def test_facts_of_a_task():
     assert powers.basis == "additive after relabelling a"
     three = task_facts(modular_task(TaskConfig(formulas=("a + b + c",), modulus=5)))
     assert three.sum is None and three.bijective == {"a": True, "b": True, "c": True}
+    for formula, modulus in (
+        ("2a+4b", 12),
+        ("a^2+b", 12),
+        ("a^-1+b", 13),
+        ("3a+1", 9),
+    ):  # the formula itself is the witness
+        task = modular_task(TaskConfig(formulas=(formula,), modulus=modulus))
+        form = task_facts(task).sum
+        assert form.exists, formula
+        a, b = task.operands[task.defined[0]].T
+        assert (form.h[(form.g1[a] + form.g2[b]) % modulus] == task.labels[0][task.defined[0]]).all()
+    assert task_facts(modular_task(TaskConfig(formulas=("2a*b",), modulus=12))).sum.exists is None
     division = task_facts(modular_task(TaskConfig(formulas=("a/b",), modulus=13)))
     assert division.bijective == {"a": True, "b": False}  # b = 0 has no answer, and no b makes 0 of another a
     with pytest.raises(ConfigError):

@@ -45,6 +45,32 @@ class Form(NamedTuple):
 
 def sum_form(table: Int[np.ndarray, "p p"]) -> Form:
     """Decide h(g1(a) + g2(b)) modulo p for a table of answers, -1 where there is none."""
+    found = _decided_sum(table)
+    return (_plain_sum(table) or found) if found.exists is None else found
+
+
+def _plain_sum(table: np.ndarray) -> Form | None:
+    """The form with h the identity, modulo any number, where the answers are differences of rows and columns; None if they are not."""
+    p, given = len(table), table >= 0
+    rows, columns = given.any(1), given.any(0)
+    if not given.any() or (given != np.outer(rows, columns)).any():
+        return None
+    a, b = int(rows.argmax()), int(columns.argmax())
+    g1, g2 = np.where(rows, table[:, b] - table[a, b], 0) % p, np.where(columns, table[a], 0)
+    if ((g1[:, None] + g2) % p != table)[given].any():
+        return None
+    return Form(
+        "sum",
+        True,
+        f"the answer itself is a sum{'' if given.all() else ' wherever there is one'}",
+        g1,
+        g2,
+        np.arange(p),
+    )
+
+
+def _decided_sum(table: np.ndarray) -> Form:
+    """As `sum_form`, from the symmetries of the table."""
     p = len(table)
     if (table < 0).any():
         return Form("sum", None, "not decided: some pairs have no answer")
