@@ -217,3 +217,21 @@ def test_a_history_that_lost_lines_is_not_read(tiny, tmp_path):
         analyse_run(found.run)
     [again] = grok(tiny("a+b", steps=200), tmp_path, device="cpu")
     assert [line["step"] for line in again.run.history()] == [0, 50, 100, 150, 200]
+
+
+def test_frequencies_of_the_weights_that_do_not_lead_the_logits_are_named():
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from epicycle.report.grok import _besides
+
+    p_values = {f"additive/{site}/family": np.ones(10) for site in ("W_E", "W_L")}
+    circuit = SimpleNamespace(basis="additive", key_frequencies=(2, 3), p_values=p_values)
+    for values in p_values.values():
+        values[[1, 2]] = 0.001
+    assert _besides(circuit) == ""
+    p_values["additive/W_E/family"][6] = 0.001
+    assert _besides(circuit) == ""  # in one table alone
+    p_values["additive/W_L/family"][6] = 0.001
+    assert _besides(circuit).startswith(" k = 7 stands out in both")

@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from epicycle.analysis.circuit import Circuit
 from epicycle.analysis.grok import Grok, config_of
 from epicycle.fourier.measures import fcr_of_noise
@@ -107,7 +109,17 @@ def _explained(circuit: Circuit, *, is_learned: bool = True) -> str:
             f"{number(found['full'])}{floor}), without {'them' if many else 'it'} the training loss goes from "
             f"{number(found['full_train'])} to {number(found['excluded'])} nats; {control} (chance: "
             f"{number(math.log(circuit.modulus))}). Of {'these' if many else 'this'}, "
-            f"{nulls} stand out from permuted numbers (p <= 0.01, all frequencies looked at).")  # fmt: skip
+            f"{nulls} stand out from permuted numbers (p <= 0.01, all frequencies looked at).{_besides(circuit)}")  # fmt: skip
+
+
+def _besides(circuit: Circuit) -> str:
+    """Frequencies that stand out in both tables of weights and are no keys: the answers lead with fewer than the weights have."""
+    in_embedding, in_answers = (circuit.p_values[f"{circuit.basis}/{site}/family"] <= 0.01 for site in ("W_E", "W_L"))
+    others = [k for k in (np.flatnonzero(in_embedding & in_answers) + 1).tolist() if k not in circuit.key_frequencies]
+    if not others:
+        return ""
+    many = len(others) > 1
+    return f" k = {', '.join(map(str, others))} stand{'' if many else 's'} out in both as well without leading the logits: the keys named here may be too few."
 
 
 def _kept(grok: Grok) -> str:
