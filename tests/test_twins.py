@@ -113,6 +113,20 @@ def test_one_damaged_checkpoint_leaves_the_others(tiny, tmp_path):
     assert 50 not in long.checkpoint_steps()
 
 
+def test_a_run_of_an_older_version_is_gone_on_from(tiny, tmp_path):
+    """Before there was a clock of measuring, lines had none."""
+    whole = train_run(tiny(steps=400), tmp_path / "whole", device="cpu")
+    old = train_run(tiny(steps=200), tmp_path, device="cpu")
+    lines = [{k: v for k, v in line.items() if k != "measuring_seconds"} for line in old.history()]
+    (old.path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for steps in (150, 200, 400):  # cut, the same, longer
+        longer = dataclasses.replace(
+            tiny(steps=steps), schedule=dataclasses.replace(tiny(steps=steps).schedule, hold_evaluations=9)
+        )
+        assert train_run(longer, tmp_path, device="cpu").record()["status"] == "finished"
+    _same(whole, train_run(tiny(steps=400), tmp_path, device="cpu"))
+
+
 def test_a_twin_that_was_not_measured_is_passed_over(tiny, tmp_path):
     train_run(tiny(steps=200), tmp_path, device="cpu")
     [found] = grok(tiny(steps=300), tmp_path, device="cpu")

@@ -162,7 +162,7 @@ def _train(
             run.update(source=each.facts)
     histories = [run.history() for run in runs]
     spent = max((history[-1]["seconds"] for history in histories if history), default=0.0)
-    measuring = max((history[-1]["measuring_seconds"] for history in histories if history), default=0.0)
+    measuring = max((history[-1].get("measuring_seconds", 0.0) for history in histories if history), default=0.0)
     done = [False] * len(runs)
     began = time.perf_counter()
     while True:
@@ -268,5 +268,5 @@ def _finish(run: Run, found: Milestones, step: int, last: dict[str, Any], evalua
         steps=steps | {"trained": step},
         final={k: last[k] for k in ("train_loss", "test_loss", "train_accuracy", "test_accuracy")},
         seconds=last["seconds"],
-        measuring_seconds=last["measuring_seconds"],
+        measuring_seconds=last.get("measuring_seconds", 0.0),
     )
