@@ -31,14 +31,15 @@ class Decomposition(Result):
 
     `losses`: combination of key, non-key and residual, joined by +, -> loss. `dependent`: frequencies that are no keys and whose
     removal from the logits of all frequencies (key + non-key, without the residual) raises the loss by more than 1e-9; `rises` has that
-    rise for every frequency in the order of `frequency`, `controls` for random planes among the directions of all non-key frequencies.
+    rise for every frequency in the order of `frequency`, `controls` for random planes: taking anything at all from logits that are right
+    costs something, often more than 1e-9.
     Planes are those of the sum, or of the difference.
 
     The paper says that removing one worsens the restricted loss, whose logits are the keys alone and have no other frequency to
     remove; its table has key + non-key, which is read here. A small loss of the key part shows that it suffices, not how it is made.
     """
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
     formula: str
     plane: str
     keys: tuple[int, ...]
@@ -96,21 +97,11 @@ def decompose(
     whole = losses["key + non-key"]
     rises = np.array([cross_entropy(waves - part[int(k)], answer) - whole for k in basis.frequency])
     generator = np.random.default_rng(seed)
-    others = (
-        np.concatenate([unit for k, unit in spans.items() if k not in keys])
-        if len(keys) < len(spans)
-        else np.zeros((0, p * p))
-    )
-    width = min(len(next(iter(spans.values()))), len(others))
-    blind = (
-        [np.linalg.qr(generator.standard_normal((len(others), width)))[0].T @ others for _ in range(controls)]
-        if width
-        else []
-    )
+    blind = [np.linalg.qr(generator.standard_normal((p * p, 2)))[0].T for _ in range(controls)]
     return Decomposition(
         formula=formula, plane=plane, keys=tuple(keys), losses=losses, frequency=basis.frequency, rises=rises,
         dependent=tuple(int(k) for k, rise in zip(basis.frequency, rises, strict=True) if k not in keys and rise > DEPENDENT),
-        controls=np.array([cross_entropy(waves - unit.T @ (unit @ centred), answer) - whole for unit in blind]),
+        controls=np.array([cross_entropy(waves - unit.T @ (unit @ (waves - mean)), answer) - whole for unit in blind]),
     )  # fmt: skip
 
 

@@ -310,9 +310,9 @@ def restricted(condition: Condition, study: Study, seed: int, *, is_better: bool
 
 
 def dependents(condition: Condition, study: Study, seed: int, *, expect_some: bool) -> Reading:
-    """Share of the frequencies that are no keys whose removal raises the loss; control: share of random planes among them.
+    """Largest rise of the loss when a frequency that is no key is removed, nats; control: the largest when a random plane is.
 
-    None is expected to, or some and more of them than of the random planes.
+    A frequency matters if its rise is above 1e-9, the paper's threshold, and above the control. None is expected to, or some.
     """
     run, grok = study.finished(condition, seed), study.grok(condition, seed)
     if run is None or grok is None:
@@ -320,14 +320,15 @@ def dependents(condition: Condition, study: Study, seed: int, *, expect_some: bo
     if first_step(run) is None or not grok.circuits:
         return ungrokked(seed, condition, run)
     found = decomposition_of(grok)
-    share = len(found.dependent) / max(len(found.frequency) - len(found.keys), 1)
-    blind = float(np.mean(found.controls > DEPENDENT)) if len(found.controls) else 0.0
+    blind = float(found.controls.max())
+    others = found.rises[~np.isin(found.frequency, found.keys)]
+    matter = int((others > max(DEPENDENT, blind)).sum())
     parts = ", ".join(
         f"{name} {found.losses[name]:.3g}"
         for name in ("key", "non-key", "residual", "key + non-key", "key + residual", "non-key + residual")
     )
-    return Reading(seed, share, blind, share > blind if expect_some else not found.dependent,
-                   f"{len(found.dependent)} frequencies; loss of parts: {parts}; {len(found.controls)} random planes")  # fmt: skip
+    return Reading(seed, float(others.max()), blind, (matter > 0) == expect_some,
+                   f"{matter} of {len(others)} frequencies ({len(found.dependent)} above 1e-9); loss of parts: {parts}; {len(found.controls)} random planes")  # fmt: skip
 
 
 def same_pattern(formulas: tuple[str, ...], fraction: float, study: Study, seed: int) -> Reading:
