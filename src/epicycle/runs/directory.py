@@ -44,11 +44,19 @@ def trajectory(config: dict[str, Any], taken: str | None = None) -> str:
         config: Resolved configuration.
         taken: SHA-256 of the checkpoint that frozen weights came from; it stands for the source's id, which has a bound, too.
     """
-    schedule = {name: value for name, value in config.get("schedule", {}).items() if name not in ENDS}
+    schedule = config.get("schedule")
+    if isinstance(schedule, dict):
+        schedule = {name: value for name, value in schedule.items() if name not in ENDS}
     frozen = config.get("frozen")
     if frozen and taken:
         frozen = frozen | {"source": taken}
     return config_hash(config | {"schedule": schedule, "frozen": frozen})[:8]
+
+
+def taken_from(record: dict[str, Any]) -> str | None:
+    """SHA-256 of the checkpoint that a run took frozen weights from; None for runs that took none, and those of other kinds."""
+    source = record.get("source")
+    return source.get("sha256") if isinstance(source, dict) else None
 
 
 def run_id(name: str, config: dict[str, Any]) -> str:

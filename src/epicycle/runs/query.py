@@ -8,7 +8,7 @@ from typing import Any
 
 from epicycle._files import atomic
 from epicycle.errors import ConfigError, EpicycleError
-from epicycle.runs.directory import Run, list_runs, trajectory
+from epicycle.runs.directory import Run, list_runs, taken_from, trajectory
 
 SETTINGS = ("recipe", "train_fraction", "operand_range", "split_by", "width", "num_heads", "mlp_width", "init", "attention_rate", "learning_rate",
             "weight_decay", "loss", "evaluate_every", "frozen", "source_run", "formula", "modulus")  # fmt: skip
@@ -29,11 +29,12 @@ def row(run: Run) -> dict[str, Any]:
     resolved = record["config"]["resolved"]
     task, facts, frozen = resolved.get("task") or {}, record.get("provenance") or {}, resolved.get("frozen") or {}
     steps, final = record.get("steps") or {}, record.get("final") or {}
+    schedule = resolved["schedule"] if isinstance(resolved.get("schedule"), dict) else {}
     values = {
         "id": run.id, "kind": resolved.get("kind", "grok"), "status": record["status"], "outcome": record["outcome"],
         "formula": " and ".join(task["formulas"]) if task else None, "modulus": task.get("modulus"), "train_fraction": task.get("train_fraction"),
         "seed": resolved.get("seed"), "split_seed": task.get("split_seed"), "frozen": "+".join(frozen.get("parts", ())) or None, "source": frozen.get("source"),
-        "max_steps": (resolved.get("schedule") or {}).get("max_steps"), "trajectory": trajectory(resolved, (record.get("source") or {}).get("sha256")),
+        "max_steps": schedule.get("max_steps"), "trajectory": trajectory(resolved, taken_from(record)),
         "continues": (record.get("continues") or {}).get("id"), "recipe": resolved.get("recipe"), **{name: steps.get(name) for name in ("memorised", "first", "sustained", "stable", "trained")},
         **{name: final.get(name) for name in ("train_loss", "test_loss", "train_accuracy", "test_accuracy")}, "seconds": record.get("seconds"),
         "engine": record.get("engine"), "device": facts.get("device"), "threads": facts.get("threads"), "revision": facts.get("revision"),
@@ -45,7 +46,7 @@ def row(run: Run) -> dict[str, Any]:
         "attention_rate": model.get("attention_rate", 1.0) if model else None
     }
     values |= {name: optimiser.get(name) for name in ("learning_rate", "weight_decay", "loss")}
-    values["evaluate_every"] = (resolved.get("schedule") or {}).get("evaluate_every")
+    values["evaluate_every"] = schedule.get("evaluate_every")
     # the id of a source has its seed in it: what comes before is what seeds have in common
     values["source_run"] = origin if origin in (None, "random") else re.sub(r"-seed\d+-[0-9a-f]{8}$", "", str(origin))
     if values["trained"] is None and values["status"] == "training":  # how far one that was broken off got

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from epicycle._files import cannot_write, write_json
 from epicycle.errors import EpicycleError, RunError
-from epicycle.runs.directory import Run, checkpoint_name, config_hash, open_run, run_id, trajectory
+from epicycle.runs.directory import Run, checkpoint_name, config_hash, open_run, run_id, taken_from, trajectory
 from epicycle.training.config import RunConfig, to_dict
 from epicycle.training.grokking import end_of
 
@@ -53,7 +53,7 @@ def _twins(config: RunConfig, paths: Iterable[Path], taken: str | None) -> Itera
             record = run.record()
         except EpicycleError:
             continue
-        values, took = record["config"]["resolved"], record.get("source", {}).get("sha256")
+        values, took = record["config"]["resolved"], taken_from(record)
         if record["status"] not in ("finished", "training") or took != taken or trajectory(values, took) != wanted:
             continue
         end = end_of(run.history(), config.schedule)
