@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -225,7 +226,10 @@ def test_two_processes_give_the_result_of_one(base, arm, tmp_path):
         "finetune(from_dict(json.loads(sys.argv[1])), sys.argv[2], sys.argv[3])\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
+    with socket.socket() as free:  # the usual port may still be held by the launch before
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    subprocess.run([sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", port, "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
                     "--dynamo_backend", "no", str(script), json.dumps(to_dict(config)), str(base), str(tmp_path / "two")],
                    check=True, env=environment, timeout=180, capture_output=True)  # fmt: skip
     two = open_run(tmp_path / "two" / one.id)

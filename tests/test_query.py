@@ -121,7 +121,13 @@ def test_several_experiments_are_no_sample_of_one(tiny, tmp_path, capsys):
 
 def test_runs_of_other_kinds_are_rows_too(tmp_path):
     """A tuned language model names its source by a text, and has no schedule of its own."""
-    run = create_run(tmp_path, "tuned", {"kind": "finetune", "seed": 1, "schedule": "linear"}, {}, {})
+    run = create_run(
+        tmp_path,
+        "tuned",
+        {"kind": "finetune", "seed": 1, "schedule": "linear", "model": "gpt2", "optimiser": "adamw"},
+        {},
+        {},
+    )
     run.update(source="pretrain-numbers-0to49-seed0-72b99ca1", status="finished")
     create_run(tmp_path, "other", {"kind": "pretrain"}, {}, {})
     assert [(each["kind"], each["max_steps"]) for each in rows(tmp_path)[0]] == [("pretrain", None), ("finetune", None)]

@@ -29,7 +29,8 @@ def row(run: Run) -> dict[str, Any]:
     resolved = record["config"]["resolved"]
     task, facts, frozen = resolved.get("task") or {}, record.get("provenance") or {}, resolved.get("frozen") or {}
     steps, final = record.get("steps") or {}, record.get("final") or {}
-    schedule = resolved["schedule"] if isinstance(resolved.get("schedule"), dict) else {}
+    own = lambda name: resolved[name] if isinstance(resolved.get(name), dict) else {}  # noqa: E731  other kinds have texts there
+    schedule, model, optimiser = own("schedule"), own("model"), own("optimiser")
     values = {
         "id": run.id, "kind": resolved.get("kind", "grok"), "status": record["status"], "outcome": record["outcome"],
         "formula": " and ".join(task["formulas"]) if task else None, "modulus": task.get("modulus"), "train_fraction": task.get("train_fraction"),
@@ -40,7 +41,7 @@ def row(run: Run) -> dict[str, Any]:
         "engine": record.get("engine"), "device": facts.get("device"), "threads": facts.get("threads"), "revision": facts.get("revision"),
         "directory": str(run.path),
     }  # fmt: skip
-    model, optimiser, origin = resolved.get("model") or {}, resolved.get("optimiser") or {}, frozen.get("source")
+    origin = frozen.get("source")
     values |= {name: task.get(name) for name in ("operand_range", "split_by")}
     values |= {name: model.get(name) for name in ("width", "num_heads", "mlp_width", "init")} | {
         "attention_rate": model.get("attention_rate", 1.0) if model else None
