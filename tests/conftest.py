@@ -30,6 +30,25 @@ def tiny():
 
 
 @pytest.fixture
+def cut_at():
+    """Train until the evaluation at a step and break off there."""
+    from epicycle.training.loop import train_run
+
+    class Stop(Exception):
+        pass
+
+    def train(stop_at, config, root, **options):
+        def stop(runs, step, *_):
+            if step == stop_at:
+                raise Stop
+
+        with pytest.raises(Stop):
+            train_run(config, root, device="cpu", progress=stop, **options)
+
+    return train
+
+
+@pytest.fixture
 def browse(tmp_path):
     """Open a page in headless Chromium; what it logged and printed. Skips where there is none."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -31,20 +31,6 @@ def _same(first, second):
     assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
-def cut_at(stop_at, config, root):
-    """Train until the evaluation at `stop_at` and break off there."""
-
-    class Stop(Exception):
-        pass
-
-    def stop(runs, step, *_):
-        if step == stop_at:
-            raise Stop
-
-    with pytest.raises(Stop):
-        train_run(config, root, device="cpu", progress=stop)
-
-
 def test_configuration_round_trips_and_names_the_run(tiny):
     config = tiny("a*b")
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == tiny("a*b")
@@ -71,7 +57,7 @@ def test_running_again_returns_at_once(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("stop_at", [50, 150, 250])
-def test_stopped_and_resumed_is_bit_identical(tiny, tmp_path, stop_at):
+def test_stopped_and_resumed_is_bit_identical(cut_at, tiny, tmp_path, stop_at):
     whole = train_run(tiny(), tmp_path / "whole", device="cpu")
     cut_at(stop_at, tiny(), tmp_path / "cut")
     _same(whole, train_run(tiny(), tmp_path / "cut", device="cpu"))
@@ -117,7 +103,7 @@ def test_interrupt_says_that_nothing_is_lost(tmp_path):
     assert "Traceback" not in text
 
 
-def test_corrupted_checkpoint_is_named_and_the_last_good_one_used(tiny, tmp_path):
+def test_corrupted_checkpoint_is_named_and_the_last_good_one_used(cut_at, tiny, tmp_path):
     whole = train_run(tiny(), tmp_path / "whole", device="cpu")
     cut_at(250, tiny(), tmp_path / "cut")
     [run] = list_runs(tmp_path / "cut")
@@ -133,7 +119,7 @@ def test_corrupted_checkpoint_is_named_and_the_last_good_one_used(tiny, tmp_path
     _same(whole, resumed)
 
 
-def test_torn_history_line_is_dropped(tiny, tmp_path):
+def test_torn_history_line_is_dropped(cut_at, tiny, tmp_path):
     whole = train_run(tiny(), tmp_path / "whole", device="cpu")
     cut_at(250, tiny(), tmp_path / "cut")
     [run] = list_runs(tmp_path / "cut")
@@ -330,7 +316,7 @@ def test_a_run_that_diverges_ends_and_says_so(tiny, tmp_path):
     assert "diverged at step" in finding(analyse_run(run))[0]
 
 
-def test_resuming_with_other_threads_is_said_and_recorded(tiny, tmp_path):
+def test_resuming_with_other_threads_is_said_and_recorded(cut_at, tiny, tmp_path):
     cut_at(250, tiny(), tmp_path)
     said = []
     run = train_run(tiny(), tmp_path, device="cpu", threads=2, warn=said.append)

@@ -31,20 +31,6 @@ def _same(first, second):
     assert all(one[key] == two[key] for key in ("outcome", "steps", "final", "status", "config"))
 
 
-def cut_at(stop_at, config, root):
-    """Train until the evaluation at `stop_at` and break off there."""
-
-    class Stop(Exception):
-        pass
-
-    def stop(runs, step, *_):
-        if step == stop_at:
-            raise Stop
-
-    with pytest.raises(Stop):
-        train_run(config, root, device="cpu", progress=stop)
-
-
 def _files(run):
     return {path.relative_to(run.path): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
 
@@ -171,7 +157,7 @@ def test_another_configuration_is_no_twin(tiny, tmp_path):
     assert find_twin(tiny(steps=40), paths) is None  # nothing but its beginning lies before
 
 
-def test_a_run_that_was_broken_off_is_gone_on_from_unless_it_is_being_trained(tiny, tmp_path):
+def test_a_run_that_was_broken_off_is_gone_on_from_unless_it_is_being_trained(cut_at, tiny, tmp_path):
     whole = train_run(tiny(steps=500), tmp_path / "whole", device="cpu")
     cut_at(250, tiny(steps=300), tmp_path)
     [short] = list_runs(tmp_path)
@@ -232,7 +218,7 @@ def test_transfers_are_twins_if_they_took_the_same_weights(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["local", "stacked"])
-def test_a_longer_sweep_does_the_rest_only(tiny, tmp_path, engine, capfd):
+def test_a_longer_sweep_does_the_rest_only(tiny, tmp_path, engine):
     short = [tiny(text, steps=200) for text in ("a+b", "a*b")] + [_holding(tiny(EASY, steps=200))]
     long = [tiny(text, steps=400) for text in ("a+b", "a*b", "2a+b")] + [_holding(tiny(EASY, steps=400))]
     make = lambda: LocalPool(1) if engine == "local" else Stacked("cpu")  # noqa: E731

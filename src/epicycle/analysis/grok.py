@@ -33,6 +33,12 @@ def _place(run: Run, kind: str, index: int) -> Path:
     return run.path / "results" / (kind if index == 0 else f"{kind}-{index + 1}")
 
 
+def kept_steps(run: Run) -> list[int]:
+    """Steps of the checkpoints that are kept for ever, and of the last: others are there by accident, to resume from."""
+    schedule, known = config_of(run).schedule, run.checkpoint_steps()
+    return [step for step in known if schedule.is_kept(step) or step == known[-1]]
+
+
 def analyse_run(run: Run, *, again: bool = False) -> Grok:
     """Circuits and trajectories of a finished run, read back if they were computed before.
 
@@ -65,8 +71,7 @@ def analyse_run(run: Run, *, again: bool = False) -> Grok:
             circuits.append(Circuit.load(place))
             paths.append(Trajectory.load(path_place))
             continue
-        known = run.checkpoint_steps()  # those to resume from are there by accident, but for the last
-        steps = [step for step in known if config.schedule.is_kept(step) or step == known[-1]]
+        steps = kept_steps(run)
         circuit = analyse(task, config, run.weights(steps[-1]), steps[-1], index=index)
         path = trajectory(task, config, {step: run.weights(step) for step in steps}, circuit)
         circuit.save(place)

@@ -192,9 +192,9 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     if options.plan:
         status = {each.id: each.status for each in planned}
         for claim in claims:
-            own = [status.get(run_id(c.name, to_dict(c)), "left out") for condition in closure(claim.conditions) for seed in chosen.seeds
-                   for c in [config(condition, seed, chosen)]]  # fmt: skip
-            say(f"{claim.id}: {claim.statement} {own.count('finished')} of {len(own)} runs finished")
+            own = [config(condition, seed, chosen) for condition in closure(claim.conditions) for seed in chosen.seeds]
+            done = sum(status.get(run_id(each.name, to_dict(each))) == "finished" for each in own)
+            say(f"{claim.id}: {claim.statement} {done} of {len(own)} runs finished")
         return plan_as_json(planned, rest)
     progress = JobsProgress()
     study = reproduce(options.preset, conditions, options.out, lambda: engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, claims=[claim.id for claim in claims], progress=progress, warn=say,

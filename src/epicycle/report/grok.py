@@ -179,12 +179,12 @@ def _tiles(grok: Grok, task: Task) -> tuple[Tile, ...]:
 
 def _doubts(grok: Grok, task: Task) -> tuple[str, ...]:
     is_imported = grok.run.record()["outcome"] == "imported"
-    seed = (
+    unknown = (
         "The split is one of this page's: which questions the model was trained on is not known, so neither training nor test figures are those of its training. "
         f"Its attention was taken to run at rate {config_of(grok.run).model.attention_rate:g} (0: uniform); give --attention-rate if it was trained at another."
     )  # fmt: skip
     doubts = [
-        seed
+        unknown
         if is_imported
         else "It is one seed. Thread count alone can change when, and whether, a run groks; repeat with --seeds 5 before quoting "
         "a time.",

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from epicycle.analysis.decomposition import DEPENDENT, decomposition_of
-from epicycle.analysis.grok import config_of
+from epicycle.analysis.grok import kept_steps
 from epicycle.analysis.statistics import rank_correlation
 from epicycle.fourier.bases import additive
 from epicycle.fourier.measures import fcr, ffd
@@ -184,8 +184,7 @@ def thresholds(study: Study, seed: int) -> Reading:
     run = study.finished(PLUS, seed)
     if run is None or first_step(run) is None:
         return missing(seed, PLUS) if run is None else ungrokked(seed, PLUS, run)
-    schedule, known = config_of(run).schedule, run.checkpoint_steps()
-    steps = np.array([step for step in known if schedule.is_kept(step) or step == known[-1]])
+    steps = np.array(kept_steps(run))
     p = run.record()["config"]["resolved"]["task"]["modulus"]
     norms = [fourier_norms(embedding(run.weights(int(step)), p), additive(p)) for step in steps]
     times = {}

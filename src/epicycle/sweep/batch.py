@@ -15,8 +15,7 @@ from epicycle.sweep.jobs import Job
 from epicycle.sweep.plan import status_of
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import RunConfig
-from epicycle.training.transfer import take
-from epicycle.training.twins import go_on_from_twin
+from epicycle.training.loop import begin_from_twin
 
 LARGEST_STACK = 64
 
@@ -52,9 +51,7 @@ class Stacked:
         """Put a job aside until `finished` is called; one that a twin began is stacked with those that got as far."""
         config, root, given, source_root = job.arguments
         with contextlib.suppress(EpicycleError):  # training will say what is wrong with it
-            taken = take(config, modular_task(config.task), root if source_root is None else source_root)
-            names = [each.name for each in observers(config) if each.every == 0]
-            go_on_from_twin(config, root, taken.facts if taken else None, given, names)
+            begin_from_twin(config, modular_task(config.task), root, source_root or root, observers(config), given)
         self._waiting.append(job)
 
     def finished(self, seconds: float) -> list[tuple[Job, Any]]:

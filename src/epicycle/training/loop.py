@@ -20,7 +20,7 @@ from epicycle.training.config import RunConfig, ScheduleConfig, to_dict
 from epicycle.training.engine import Engine, chosen_device, make_engine
 from epicycle.training.grokking import Milestones, end_of, milestones, streak
 from epicycle.training.transfer import take
-from epicycle.training.twins import go_on_from_twin
+from epicycle.training.twins import Twin, go_on_from_twin
 
 Weights = dict[str, Tensor]
 
@@ -90,13 +90,7 @@ def train_runs(
     source_root = root if source_root is None else source_root
     for config, task in zip(configs, tasks, strict=True):
         if not _has_begun(Path(root) / run_id(config.name, to_dict(config))):
-            taken = take(config, task, source_root)  # refuses what cannot be taken before anything is written
-            names = [each.name for each in observers if each.every == 0]
-            twin = (
-                go_on_from_twin(config, root, taken.facts if taken else None, given, names)
-                if len(configs) == 1
-                else None
-            )
+            twin = begin_from_twin(config, task, root, source_root, observers, given, alone=len(configs) == 1)
             if twin is not None:
                 warn(
                     f"run {run_id(config.name, to_dict(config))} goes on from step {twin.step:,} of {twin.run.id}, which differs in what ends it alone"
@@ -111,6 +105,27 @@ def train_runs(
         _train([configs[i] for i in open_places], [tasks[i] for i in open_places], [runs[i] for i in open_places],
                device, threads, observers, progress, warn, source_root)  # fmt: skip
     return runs
+
+
+def begin_from_twin(
+    config: RunConfig,
+    task: Task,
+    root: Path | str,
+    source_root: Path | str,
+    observers: Sequence[Observer],
+    given: dict[str, Any] | None,
+    *,
+    alone: bool = True,
+) -> Twin | None:
+    """Begin a run where its twin ended; refuses what cannot be taken before anything is written.
+
+    Runs that are trained together (not `alone`) have to begin together.
+    """
+    taken = take(config, task, source_root)
+    if not alone:
+        return None
+    always = [each.name for each in observers if each.every == 0]
+    return go_on_from_twin(config, root, taken.facts if taken else None, given, always)
 
 
 def _has_begun(path: Path) -> bool:
