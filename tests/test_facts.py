@@ -10,9 +10,10 @@ from epicycle.numbers.polynomials import degree, interpolate, spell
 from epicycle.tasks import grammar
 from epicycle.tasks.factors import over_field, over_integers, polynomial
 from epicycle.tasks.facts import task_facts, witness
-from epicycle.tasks.forms import null_space, product_form, sum_form
+from epicycle.tasks.forms import explained, null_space, product_form, sum_form
 from epicycle.tasks.modular import TaskConfig, modular_task
 from epicycle.tasks.operation_names import OPERATIONS
+from epicycle.tasks.separation import inner_product, inner_sum
 
 RANDOM = np.random.default_rng(0)
 
@@ -129,7 +130,53 @@ def test_the_published_operations_modulo_97(text):
     elif text in PRODUCTS:
         assert (by_sum.exists, by_product.exists) == (False, True)
     else:
-        assert by_sum.exists
+        assert by_sum.exists and by_product.exists is False
+
+
+def test_products_are_refuted_by_brute_force():
+    """Modulo 5 all g1 and g2 are tried, zeros and repetitions too, wherever the procedure says no."""
+    p, tried = 5, []
+    inner = np.array([g for g in itertools.product(range(p), repeat=p) if not any(g) or next(filter(None, g)) == 1])
+    for seed in range(14):
+        generator = np.random.default_rng(seed)
+        g1, g2 = generator.integers(0, p, (2, p))
+        planted = generator.integers(0, 3, p)[g1[:, None] * g2 % p]
+        sums = (g1[:, None] ** 2 + g2**2 * (1 + seed % 2)) % p
+        table = (planted, sums, generator.integers(0, p, (p, p)))[seed % 3]
+        form = product_form(table)
+        fits = False
+        for one in inner:
+            arguments = one[:, None] * inner[:, None, :] % p
+            some = np.stack([np.where(arguments == v, table, -1).max((1, 2)) for v in range(p)], 1)
+            fits |= bool(
+                (np.take_along_axis(some, arguments.reshape(len(inner), -1), 1) == table.reshape(-1)).all(1).any()
+            )
+        assert form.exists is None or form.exists == fits
+        tried.append(form.exists)
+    assert {True, False} <= set(tried)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("(a^2 + b^2)^2", "sum"),
+        ("(2a^2 - 3b^2)^3", "sum"),
+        ("(a^4 + a + 2b^2)^2 + 5", "sum"),
+        ("((a^2 + 1)*(b^2 + 3))^2", "product"),
+        ("(a^2*b^4 - a^2*b)^2 + a^2*b^4 - a^2*b", "product"),
+    ],
+)
+def test_an_outer_function_that_is_not_injective_is_seen_through_by_derivatives(text, kind):
+    facts = task_facts(modular_task(TaskConfig(formulas=(text,), modulus=97)))
+    form = facts.sum if kind == "sum" else facts.product
+    assert form.exists and holds(form, table_of(text, 97))
+    inner = inner_sum if kind == "sum" else inner_product
+    assert inner(polynomial(grammar.parse("a^2 + a*b + b^2")), 97) is None
+
+
+def test_a_candidate_that_does_not_explain_the_table_is_refused():
+    assert explained(table_of("a*b", 7), "sum", np.arange(7), np.arange(7), "tried") is None
+    assert inner_sum(polynomial(grammar.parse("a^7 + 7b^2")), 7) is None  # a denominator that vanishes
 
 
 def test_witnesses_are_written_as_people_would():

@@ -8,9 +8,10 @@ from epicycle.errors import ConfigError
 from epicycle.numbers.polynomials import degree, interpolate, spell
 from epicycle.numbers.residues import is_prime, primitive_root
 from epicycle.tasks.factors import over_field, over_integers, polynomial
-from epicycle.tasks.forms import Form, product_form, sum_form
+from epicycle.tasks.forms import Form, explained, product_form, sum_form
 from epicycle.tasks.label_statistics import label_statistics
 from epicycle.tasks.modular import Task
+from epicycle.tasks.separation import inner_product, inner_sum
 
 
 class TaskFacts(NamedTuple):
@@ -58,7 +59,7 @@ def task_facts(task: Task) -> TaskFacts:
     table = np.full((p,) * count, -1)
     table[tuple(task.operands.T)] = np.where(task.defined[0], task.labels[0], -1)
     poly = polynomial(rule.node)
-    forms = (sum_form(table), product_form(table)) if count == 2 else (None, None)
+    forms = _forms(table, poly) if count == 2 else (None, None)
     statistics = label_statistics(task)
     return TaskFacts(
         formula=rule.text, modulus=p, pairs=int((table >= 0).sum()), labels=len(np.unique(table[table >= 0])), is_symmetric=task.is_symmetric(),
@@ -68,6 +69,24 @@ def task_facts(task: Task) -> TaskFacts:
         sum=forms[0], product=forms[1], basis=_basis(*forms), guess=task.guessing_accuracy(), baseline=task.baseline_accuracy(), lookup=task.lookup_accuracy(),
         divergence=statistics.divergence, train_entropy=statistics.train_entropy, test_entropy=statistics.test_entropy,
     )  # fmt: skip
+
+
+def _forms(table: np.ndarray, poly: Any) -> tuple[Form, Form]:
+    """The two forms from the table, and where they are not decided, from what the derivatives of the formula suggest."""
+    found = []
+    for form, inner in ((sum_form(table), inner_sum), (product_form(table), inner_product)):
+        candidate = None
+        if form.exists is None and poly is not None and is_prime(len(table)):
+            candidate = inner(poly, len(table))
+        if candidate is not None:
+            form = (
+                explained(
+                    table, form.kind, *candidate, "g1 and g2 from the formula's derivatives explain the whole table"
+                )
+                or form
+            )
+        found.append(form)
+    return found[0], found[1]
 
 
 def _is_bijective(table: np.ndarray, axis: int) -> bool:

@@ -7,8 +7,9 @@ decision procedure is ours:
   Z/m, the form exists if and only if one symmetry of the table moves all rows in one cycle and all columns in one cycle. Symmetries
   are searched exhaustively, by refining colours of rows and columns (exact where it refutes, verified where it finds).
 * With fewer rows than the modulus, h may still be injective: then its inverse solves linear equations over the field, which are
-  solved. A product is also looked for as c + g1(a) g2(b) for every c.
-* What is left (h not injective, g1 or g2 not onto) is not decided, and said so.
+  solved. A product is also looked for as c + g1(a) g2(b) for every c, and refuted where there are more answers than products.
+* What is left (h not injective, g1 or g2 not onto) is not decided, and said so, unless somebody brings g1 and g2 to be tried
+  (`tasks.separation` reads them off a polynomial).
 """
 
 from typing import Literal, NamedTuple
@@ -127,11 +128,10 @@ def product_form(table: Int[np.ndarray, "p p"]) -> Form:
     shifted = _shifted_product(table)
     if shifted is not None:
         return shifted
-    if _is_decided(given):
-        return Form(
-            "product", False, "no symmetry of the table moves all rows and all columns without zeros in one cycle each"
-        )
-    return Form("product", None, "not decided: rows or columns repeat")
+    refutation = _no_product(given)
+    if refutation is None:
+        return Form("product", None, "not decided: rows or columns repeat")
+    return Form("product", False, refutation)
 
 
 def _merged(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,13 +140,27 @@ def _merged(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, place.reshape(-1)
 
 
-def _sum_witness(table: np.ndarray, g1: np.ndarray, g2: np.ndarray, reason: str) -> Form:
+def explained(
+    table: Int[np.ndarray, "p p"],
+    kind: Literal["sum", "product"],
+    g1: Int[np.ndarray, " p"],
+    g2: Int[np.ndarray, " p"],
+    reason: str,
+) -> Form | None:
+    """The form with these g1 and g2, if they explain every answer of the table; None if some argument would need two of them."""
     p = len(table)
     g1, g2 = g1 % p, g2 % p
+    argument = (g1[:, None] + g2 if kind == "sum" else g1[:, None] * g2) % p
+    given = table >= 0
     h = np.full(p, UNKNOWN)
-    h[(g1[:, None] + g2) % p] = table
-    assert (h[(g1[:, None] + g2) % p] == table).all()
-    return Form("sum", True, reason, g1, g2, h)
+    h[argument[given]] = table[given]
+    return Form(kind, True, reason, g1, g2, h) if (h[argument[given]] == table[given]).all() else None
+
+
+def _sum_witness(table: np.ndarray, g1: np.ndarray, g2: np.ndarray, reason: str) -> Form:
+    found = explained(table, "sum", g1, g2, reason)
+    assert found is not None
+    return found
 
 
 def _injective_sum(table: np.ndarray) -> Form:
@@ -242,19 +256,12 @@ def _product_witness(table: np.ndarray, x: np.ndarray, y: np.ndarray) -> Form | 
     root = primitive_root(p)
     power = np.array([pow(root, e, p) for e in range(p - 1)])
     g1, g2 = (np.where(z >= 0, power[z % (p - 1)], 0) for z in (x, y))
-    product = g1[:, None] * g2 % p
-    h = np.full(p, UNKNOWN)
-    defined = table >= 0
-    h[product[defined]] = table[defined]
-    if not (h[product[defined]] == table[defined]).all():
-        return None
-    return Form(
+    return explained(
+        table,
         "product",
-        True,
-        "a symmetry of the table moves all rows and all columns without zeros in one cycle each",
         g1,
         g2,
-        h,
+        "a symmetry of the table moves all rows and all columns without zeros in one cycle each",
     )
 
 
@@ -275,17 +282,22 @@ def _shifted_product(table: np.ndarray) -> Form | None:
     return None
 
 
-def _is_decided(table: np.ndarray) -> bool:
-    """True if, whichever numbers are zeros, the other rows and columns are all different and p - 1 (or p) many, so that no cycle is a proof."""
-    p = len(table)
+def _no_product(table: np.ndarray) -> str | None:
+    """Why a table without a cycle is no product; None if that does not follow.
+
+    Whichever numbers are zeros, the other rows and columns are all different and p - 1 many, so that no cycle is a proof; or there
+    are more of them, or of the answers that they have, than the p - 1 units can give.
+    """
+    p, reason = len(table), "without zeros, it has more different answers, rows or columns than there are units"
     for zero_rows, zero_columns in _zero_candidates(table):
         inner = table[~zero_rows][:, ~zero_columns]
         rows, columns = len(np.unique(inner, axis=0)), len(np.unique(inner.T, axis=0))
-        if rows == 0 or columns == 0 or max(rows, columns) > p - 1:
-            continue  # more different rows than units: not a product with these zeros
+        if rows == 0 or columns == 0 or max(rows, columns, len(np.unique(inner))) > p - 1:
+            continue
         if (rows, columns) != (p - 1, p - 1):
-            return False
-    return True
+            return None
+        reason = "no symmetry of the table moves all rows and all columns without zeros in one cycle each"
+    return reason
 
 
 def cycle(table: Int[np.ndarray, "m m"], m: int) -> tuple[np.ndarray, np.ndarray] | None:
