@@ -292,3 +292,21 @@ def test_a_bad_run_does_not_take_its_stack_with_it(tiny, tmp_path):
         outcomes |= {job.name: outcome for job, outcome in engine.finished(0.1)}
     assert isinstance(outcomes["bad"], EpicycleError) and outcomes["good"].endswith(_id(good.arguments[0]))
     assert any("one by one" in text for text in said)
+
+
+def test_the_page_names_frozen_parts_for_what_they_are(tmp_path, capsys):
+    """PG-E is a grokked run's embedding: random weights, and two parts together, have no published name."""
+    words = ["sweep", "a*b", "--moduli", "11", "--train-fractions", "0.5", "--seeds", "1", "--max-steps", "100", "--out", str(tmp_path)]  # fmt: skip
+    given = ["--sources", "a+b,random", "--freeze", "embedding,embedding+body", "--threads", "1", "--device", "cpu"]
+    assert main([*words, *given, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    kept = [(tuple(each["condition"]["parts"]), each["condition"]["source"]) for each in found["runs"]]
+    assert len(kept) == 6 and kept.count(((), None)) == 2
+    assert set(kept) == {
+        ((), None),
+        *((parts, source) for parts in (("embedding",), ("embedding", "body")) for source in (None, "a + b")),
+    }
+    page = Path(found["report"]).read_text()
+    assert "PG-E: embedding frozen" in page and "PG-T" not in page
+    assert "embedding and body frozen, p = 11" in page and "random weights" in page
+    assert "With 1 seed no sign test can give less than 1." in page

@@ -48,8 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="a finished run, its id or directory, whose weights the frozen parts keep",
     )
-    training.add_argument("--freeze", metavar="PART", help="embedding, body (attention and MLP) or unembedding, or two of them with a comma: not "
-                          "trained; random without --from")  # fmt: skip
+    training.add_argument("--freeze", metavar="PART", help="embedding, body (attention and MLP) or unembedding, or two of them, embedding+body: "
+                          "not trained; random without --from")  # fmt: skip
     training.add_argument(
         "--min-steps",
         type=int,
@@ -81,7 +81,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
             f"got --from {options.source} without --freeze; expected the part to take and keep. Add --freeze embedding."
         )
     if options.freeze:
-        parts = tuple(part.strip() for part in options.freeze.split(","))
+        parts = tuple(part.strip() for part in options.freeze.replace(",", "+").split("+"))
         frozen = FrozenConfig(parts=parts, source=_source(options).id if options.source else "random")
     modulus = options.modulus if options.modulus is not None else PUBLISHED_MODULUS[options.recipe]
     found = []

@@ -33,7 +33,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="formulas whose runs (first train fraction) the frozen parts come from; random: this run's own weights",
     )
     parser.add_argument(
-        "--freeze", default="", metavar="P,P", help="embedding, body: each a column of the transfer matrix"
+        "--freeze",
+        default="",
+        metavar="P,P",
+        help="embedding, body, embedding+body, ...: each a transfer matrix of its own",
     )
     parser.add_argument(
         "--recipe", choices=("furuta2024", "nanda2023"), default="furuta2024", help="named configuration"
@@ -123,7 +126,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
                             add(
                                 dataclasses.replace(
                                     make(formulas, fraction, modulus, seed),
-                                    frozen=FrozenConfig(parts=(part,), source=name),
+                                    frozen=FrozenConfig(parts=tuple(p.strip() for p in part.split("+")), source=name),
                                 )
                             )
             for formulas in targets:

@@ -16,7 +16,7 @@ from epicycle.runs.directory import Run, open_run
 from epicycle.studies.furuta2024_published import published_cell
 from epicycle.sweep.grid import Condition, Grid
 
-PARTS = {"embedding": "PG-E", "body": "PG-T"}
+PUBLISHED_NAMES = {("embedding",): "PG-E", ("body",): "PG-T"}
 
 
 def _times(runs: Sequence[Run]) -> tuple[list[int | None], list[int]]:
@@ -64,9 +64,11 @@ def success(grid: Grid) -> Section:
     if formulas:
         name = lambda f, p: f if p == 97 else f"{f} mod {p}"  # noqa: E731
         heads = [f"r = {r:g}" for r in fractions]
-        ours = [[name(f, p), *(_best(grid, Condition((f,), r, modulus=p)) for r in fractions)] for f, p in formulas]
+        measured = [[name(f, p), *(_best(grid, Condition((f,), r, modulus=p)) for r in fractions)] for f, p in formulas]
         body += table(
-            ["ours", *heads], ours, "Seeds that grokked, or the best test accuracy of any seed at any evaluation."
+            ["measured", *heads],
+            measured,
+            "Seeds that grokked, or the best test accuracy of any seed at any evaluation.",
         )
         theirs = [[f, *(published_cell(f, r) for r in fractions)] for f, p in formulas if p == 97]
         if theirs and any(any(cells[1:]) for cells in theirs):
@@ -110,10 +112,11 @@ def transfer(grid: Grid) -> Section | None:
     if not frozen:
         return None
     body = ""
-    for part, name in PARTS.items():
-        for fraction, modulus in sorted({(c.fraction, c.modulus) for c in pairs if c.parts == (part,)}):
-            here = [c for c in pairs if (c.parts, c.fraction, c.modulus) == ((part,), fraction, modulus)]
-            body += _matrix(grid, here, f"{name}: {part} frozen, p = {modulus}, r = {fraction:g}")
+    for parts in dict.fromkeys(c.parts for c in pairs):
+        name = f"{PUBLISHED_NAMES[parts]}: " if parts in PUBLISHED_NAMES else ""
+        for fraction, modulus in sorted({(c.fraction, c.modulus) for c in pairs if c.parts == parts}):
+            here = [c for c in pairs if (c.parts, c.fraction, c.modulus) == (parts, fraction, modulus)]
+            body += _matrix(grid, here, f"{name}{' and '.join(parts)} frozen, p = {modulus}, r = {fraction:g}")
     rows = []
     for c in frozen:
         rival = c.rival
@@ -124,10 +127,10 @@ def transfer(grid: Grid) -> Section | None:
             )
             found = paired(ours, other, length, others)
             ratio = "" if found.median_ratio is None else f"{found.median_ratio:.2g}"
-            rows.append([c.source or "random weights", PARTS.get(c.parts[0], c.parts[0]), " and ".join(c.formulas), f"{c.fraction:g} (p = {c.modulus})", f"{found.earlier_a} of {found.pairs}",
+            rows.append([c.source or "random weights", " and ".join(c.parts), " and ".join(c.formulas), f"{c.fraction:g} (p = {c.modulus})", f"{found.earlier_a} of {found.pairs}",
                          f"{found.p_time:.2f}", ratio, *_outcome(grid, c)[:3]])  # fmt: skip
     body += table(["from", "part", "onto", "r", "earlier than scratch, same seed", "sign test p", "times faster, median", "grokked", "95 % interval", "median step"], rows,
-                  "Three seeds cannot give a sign test below 0.25.")  # fmt: skip
+                  f"With {len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)} no sign test can give less than {2.0 ** (1 - len(grid.seeds)):.2g}.")  # fmt: skip
     return Section("transfer", "Transfer", "Weights of another run, frozen, under a new task: against the same seed from scratch.", body,
                    (_sources(grid, pairs),))  # fmt: skip
 
@@ -248,14 +251,13 @@ def sweep_page(grid: Grid, command: str) -> Page:
     sections.append(provenance(grid, command))
     runs = [run for c in grid.conditions for run in grid.runs(c)]
     hit = sum(run.record()["steps"]["first"] is not None for run in runs)
-    finding = f"{hit} of {len(runs)} runs groked: {len(grid.conditions)} conditions with {len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)}.".replace(
-        "groked", "grokked"
-    )
+    finding = f"{hit} of {len(runs)} runs grokked: {len(grid.conditions)} conditions with {len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)}."
     tiles = (
         Tile("runs", f"{len(runs):,}", f"of {len(grid.configs):,} planned"),
         Tile("grokked", f"{hit:,}", "99 % test accuracy at an evaluation"),
     )
-    doubts = ("A success rate from three seeds is weak: three of three leaves anything between 44 and 100 % possible (Wilson).",
+    least, seeds = rate(len(grid.seeds), len(grid.seeds)).low, len(grid.seeds)
+    doubts = (f"A success rate from {seeds} seed{'s' * (seeds > 1)} leaves room: {seeds} of {seeds} may still be anything from {least:.0%} up (95 %, Wilson).",
               "A run that has not grokked by its last step might later; medians and restricted means say how far was looked.")  # fmt: skip
     return Page(
         "epicycle sweep",
