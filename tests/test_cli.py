@@ -112,6 +112,7 @@ def test_grok_json_contract(capsys, tmp_path):
     said = capsys.readouterr()
     found = json.loads(said.out)
     assert set(found) == {"runs", "report"} and len(found["runs"]) == 2
+    assert "0 of 2 seeds grokked (95 % interval 0% to 66%); none within" in said.err
     for i, run in enumerate(found["runs"]):
         assert {"id", "directory", "seed", "outcome", "steps", "final", "measures", "key_frequencies", "seconds",
                 "steps_per_second"} <= set(run)  # fmt: skip

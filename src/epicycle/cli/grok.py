@@ -162,7 +162,24 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
         for sentence in page.finding:
             say(sentence)
         say(f"report: {path}")
+    if len(runs) > 1:
+        say()
+        say(_over_seeds(runs))
     return {"runs": runs, "report": pages[0]}
+
+
+def _over_seeds(runs: list[dict[str, Any]]) -> str:
+    """How many of several seeds grokked, and when."""
+    from epicycle.analysis.statistics import rate, time_to_event
+
+    first = [each["steps"]["first"] for each in runs]
+    trained = [each["steps"]["trained"] for each in runs]
+    hit, median = rate(sum(step is not None for step in first), len(first)), time_to_event(first, trained).median
+    if hit.count:
+        when = f"the earliest at step {min(step for step in first if step is not None):,}, median {'beyond what was trained' if median is None else f'{median:,.0f}'}"
+    else:
+        when = f"none within {max(trained):,} steps"
+    return f"{hit.count} of {hit.total} seeds grokked (95 % interval {hit.low:.0%} to {hit.high:.0%}); {when}"
 
 
 def as_json(grok: Any, report: str) -> dict[str, Any]:
