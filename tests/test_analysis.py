@@ -99,6 +99,9 @@ def test_end_to_end_mixture_and_read_back(tiny, tmp_path):
     assert analyse_run(found.run).circuits[1].summary() == found.circuits[1].summary()
     path = found.trajectories[0]
     assert path.steps[0] == 0 and path.steps[-1] == 200 and path.restricted.shape == path.steps.shape
+    last = found.circuits[0].losses[path.basis]["answer"]
+    for name in ("full", "full_train", "restricted", "memory", "excluded"):
+        np.testing.assert_allclose(getattr(path, name)[-1], last[name], rtol=1e-12)
     assert found.run.history()[0]["measures"]["weights"]["additive"]["W_E"]["ffd"] > 0.8
 
 

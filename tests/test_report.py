@@ -52,6 +52,10 @@ def test_mixture_has_sections_for_each_formula_and_three_operands_none(runs):
     titles = [s.title for s in grok_page(runs["mixture"]).sections]
     assert "a*b: Are the frequencies used?" in titles and "a + b: Are the frequencies used?" in titles
     assert [s.anchor for s in grok_page(runs["three"]).sections] == ["training", "provenance"]
+    assert (
+        "is not analysed: planes of the answer are defined for two operands, and it has 3"
+        in grok_page(runs["three"]).finding[-1]
+    )
 
 
 def test_the_command_in_the_report_makes_the_same_run(runs):

@@ -44,7 +44,7 @@ class Circuit(Result):
     attention or the MLP compute it.
     """
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
     formula: str
     modulus: int
     step: int
@@ -173,12 +173,13 @@ def analyse(
 class Trajectory(Result):
     """The final key frequencies followed back through the kept checkpoints of a run.
 
-    Losses in nats: `full` and `restricted` over all pairs, `full_train` and `excluded` over the training pairs, in the
-    plane of the answer and the basis of the final circuit. For the sites W_E and W_L, `spectra` (steps, k) is the share of
+    Losses in nats: `full`, `restricted` and `memory` over all pairs, `full_train` and `excluded` over the training pairs, in the
+    plane of the answer and the basis of the final circuit (`fourier.planes.PlaneLosses`; NaN for the memory of a model trained on
+    every pair). For the sites W_E and W_L, `spectra` (steps, k) is the share of
     power at each frequency and `circles` (steps, keys, p, 2) each number's place on the circle of each key frequency.
     """
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
 
     formula: str
     basis: str
@@ -187,6 +188,7 @@ class Trajectory(Result):
     full: np.ndarray
     full_train: np.ndarray
     restricted: np.ndarray
+    memory: np.ndarray
     excluded: np.ndarray
     answer_share: np.ndarray
     frequency: np.ndarray
@@ -216,7 +218,7 @@ def trajectory(task: Task, config: RunConfig, checkpoints: dict[int, Weights], c
     tokens, labels, train = pair_grid(task, config, index)
     basis = next(b for b in bases_of(p) if b.name == circuit.basis)
     keys = np.array(circuit.key_frequencies, int)
-    losses: dict[str, list] = {name: [] for name in ("full", "full_train", "restricted", "excluded", "share")}
+    losses: dict[str, list] = {name: [] for name in ("full", "full_train", "restricted", "memory", "excluded", "share")}
     spectra: dict[str, list] = {"W_E": [], "W_L": []}
     places: dict[str, list] = {"W_E": [], "W_L": []}
     steps = sorted(checkpoints)
@@ -229,7 +231,7 @@ def trajectory(task: Task, config: RunConfig, checkpoints: dict[int, Weights], c
         for site, table in (("W_E", embedding(weights, p)), ("W_L", neuron_logit_map(weights, p))):
             spectra[site].append(fourier_norms(table, basis).share)
             places[site].append(circles(table, basis, circuit.key_frequencies))
-    curves = {name: np.array(values) for name, values in losses.items()}
+    curves = {name: np.array(values, float) for name, values in losses.items()}  # None becomes NaN
     return Trajectory(
         formula=circuit.formula,
         basis=circuit.basis,

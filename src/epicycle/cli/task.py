@@ -73,8 +73,12 @@ def _lines(found: Any, witnesses: dict[str, Any], config: Any) -> list[tuple[str
     ]
     for kind, sign in signs.items():
         form = getattr(found, kind)
-        if form is not None:
-            lines.append((f"h(g1(a) {sign} g2(b))", _form(form, witnesses[kind])))
+        lines.append(
+            (
+                f"h(g1(a) {sign} g2(b))",
+                "not looked for: only with two operands" if form is None else _form(form, witnesses[kind]),
+            )
+        )
     lines += [
         ("sparse in basis", found.basis),
         ("commonest answer", f"{found.guess:.1%} of the test questions at train fraction {config.train_fraction:g}"),
@@ -93,7 +97,7 @@ def _lines(found: Any, witnesses: dict[str, Any], config: Any) -> list[tuple[str
 
 def _factors(factors: list[tuple[str, int]] | None) -> str:
     if factors is None:
-        return "not said (no polynomial of degree up to 12, or too many pieces)"
+        return "not said (no polynomial of degree up to 12, too many pieces, or three operands over the field)"
     return (
         "1"
         if not factors

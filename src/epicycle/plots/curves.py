@@ -49,8 +49,16 @@ def losses(steps: ArrayLike, series: Mapping[str, ArrayLike], ax: Any = None, ch
     """Losses in nats over steps, both axes logarithmic; `chance` is the loss of guessing."""
     ax = style.axes(ax, 7.2, 2.8)
     x = _for_log_axis(steps)
-    colors = {"full": style.TEST, "train": style.TRAIN, "restricted": style.COSINE, "excluded": style.KEY}
+    colors = {
+        "memory": "#999",
+        "full": style.TEST,
+        "train": style.TRAIN,
+        "restricted": style.COSINE,
+        "excluded": style.KEY,
+    }
     for name, values in series.items():
+        if np.isnan(np.asarray(values, float)).all():
+            continue  # a loss that this model has not
         color = next((c for word, c in colors.items() if word in name), "#555")
         ax.plot(x, np.maximum(values, 1e-12), color=color, linewidth=1.6, marker="o", markersize=2.5, label=name)
     if chance:

@@ -100,7 +100,7 @@ def _explained(circuit: Circuit, *, is_learned: bool = True) -> str:
     where = "" if circuit.basis == "additive" else " (over pairs without a zero)"
     control = f"removing as many random other frequencies gives at most {number(max(found['control']))}" if found["control"] else (
         "there are not enough other frequencies for a control")  # fmt: skip
-    memory = found.get("memory")  # results of older versions lack it
+    memory = found["memory"]
     floor = "" if memory is None else f"; {number(memory)} with the answers to untrained questions exchanged"
     nulls = " and ".join(
         f"{sum(circuit.p_values[f'{circuit.basis}/{site}/family'][k - 1] <= 0.01 for k in keys)} in {site}" for site in ("W_E", "W_L")
@@ -135,13 +135,19 @@ def _kept(grok: Grok) -> str:
             "fully trained, and with a frozen random part.")  # fmt: skip
 
 
+def _unexplained(grok: Grok, task: Task) -> str:
+    """Why no circuit is named; empty where one is."""
+    if grok.circuits or grok.run.record()["outcome"] == "diverged":
+        return ""
+    return f"How it answers is not analysed: planes of the answer are defined for two operands, and it has {task.operands.shape[1]}."
+
+
 def finding(grok: Grok) -> tuple[str, ...]:
     """The sentences at the top of the report."""
     task = modular_task(config_of(grok.run).task)
-    kept = _kept(grok)
     return (
         _learned(grok, task),
-        *([kept] if kept else []),
+        *(sentence for sentence in (_kept(grok), _unexplained(grok, task)) if sentence),
         *(_explained(circuit, is_learned=has_learned(grok, task, i)) for i, circuit in enumerate(grok.circuits)),
     )
 

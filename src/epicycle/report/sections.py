@@ -254,16 +254,17 @@ def _cause(grok: Grok, task: Task, index: int) -> Section:
             continue
         for plane, found in planes.items():
             worst = [max(found[kind]) if found[kind] else "none" for kind in ("control", "subspace")]
-            measured = [found[name] for name in ("full", "full_train", "restricted", "excluded")]
+            measured = [found[name] for name in ("full", "full_train", "restricted", "memory", "excluded")]
             rank = f"{found['rank']} of {found['pairs']:,}"
             rows.append([basis, plane, *measured, *worst, rank, found["share"]])
-    header = ["basis", "plane", "full", "full, train", "restricted", "excluded", "other frequencies", "random directions",
+    header = ["basis", "plane", "full", "full, train", "restricted", "the same, exchanged", "excluded", "other frequencies", "random directions",
               "rank", "variance"]  # fmt: skip
     body = "" if not rows else table(header, rows,
         "Losses in nats over the number classes. Full and restricted over all pairs that have an answer (in the "
         "multiplicative basis without those that hold a zero), the others over the training pairs among them. The two "
         "controls are the worst of eight draws: as many other frequencies removed, and random directions over pairs of the "
-        "same rank. Variance: share of the logits' variance in the key waves.")  # fmt: skip
+        "same rank. Exchanged: restricted, with the logits of untrained pairs in random order, which is what memory of the trained "
+        "pairs gives. Variance: share of the logits' variance in the key waves.")  # fmt: skip
     if without:
         body += f"<p>No frequency leads in the {escape(' and the '.join(without))} basis, so nothing is cut there.</p>"
     own = circuit.losses[circuit.basis]["answer"]
@@ -273,12 +274,12 @@ def _cause(grok: Grok, task: Task, index: int) -> Section:
         body += table(["removed frequency", "training loss (nats)", "loss increase (nats)"], each)
         with style.figure(7.6, 2.7) as (fig, ax):
             losses(path.steps, {"full": path.full, "train": path.full_train, "restricted": path.restricted,
-                                "excluded": path.excluded}, ax, math.log(circuit.modulus))  # fmt: skip
-            body += drawing(style.svg(fig, "Full, train, restricted and excluded loss over steps"),
+                                "memory (restricted, exchanged)": path.memory, "excluded": path.excluded}, ax, math.log(circuit.modulus))  # fmt: skip
+            body += drawing(style.svg(fig, "Full, train, restricted, exchanged and excluded loss over steps"),
                             "The final key frequencies followed back through the checkpoints.")  # fmt: skip
     return Section("cause", "Are the frequencies used?",
                    "Restricted keeps only the key waves of the logits, excluded removes only those. If the answers are made "
-                   "of the waves, restricted is about as good as full and excluded far worse than its controls. Guessing "
+                   "of the waves, restricted is about as good as full, far better than what memory gives, and excluded far worse than its controls. Guessing "
                    f"gives {number(math.log(circuit.modulus))} nats.", body,
                    ("This cuts waves out of the logits, so it shows that the output is made of them, not which module "
                     "makes them.", "The plane of the answer, cos w f(a,b), exists for every formula; sum and difference are "

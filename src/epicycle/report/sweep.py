@@ -16,7 +16,7 @@ from epicycle.runs.directory import Run, open_run
 from epicycle.studies.furuta2024_published import published_cell
 from epicycle.sweep.grid import Condition, Grid
 
-PUBLISHED_NAMES = {("embedding",): "PG-E", ("body",): "PG-T"}
+PUBLISHED_NAMES: dict[tuple[str, ...], str] = {("embedding",): "PG-E", ("body",): "PG-T"}
 
 
 def _times(runs: Sequence[Run]) -> tuple[list[int | None], list[int]]:

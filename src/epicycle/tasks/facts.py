@@ -102,8 +102,10 @@ def _is_affine(values: np.ndarray) -> bool:
 
 def _basis(by_sum: Form | None, by_product: Form | None) -> str:
     """In words; `none known` is no proof that there is none."""
+    if by_sum is None:
+        return "not looked for: only with two operands"
     found = []
-    if by_sum is not None and by_sum.exists:
+    if by_sum.exists:
         assert by_sum.g1 is not None and by_sum.g2 is not None
         affine = [_is_affine(g) for g in (by_sum.g1, by_sum.g2)]
         found.append(
