@@ -1,6 +1,7 @@
 """What a trained model computes with: spectra of its sites, key frequencies, losses with only and without them."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -202,7 +203,13 @@ class Trajectory(Result):
         return losses(self.steps, {"full": self.full, "restricted": self.restricted, "excluded": self.excluded}, ax)
 
 
-def trajectory(task: Task, config: RunConfig, checkpoints: dict[int, Weights], circuit: Circuit) -> Trajectory:
+def trajectory(
+    task: Task,
+    config: RunConfig,
+    checkpoints: dict[int, Weights],
+    circuit: Circuit,
+    stage: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Trajectory:
     """Follow a circuit back through time.
 
     Args:
@@ -210,6 +217,7 @@ def trajectory(task: Task, config: RunConfig, checkpoints: dict[int, Weights], c
         config: The run's configuration.
         checkpoints: Step -> weights.
         circuit: The final circuit; its formula, basis and key frequencies are kept fixed.
+        stage: Called before every checkpoint with what is done, how many are, of how many.
 
     Source: Nanda et al. 2023 compute restricted and excluded loss with the final key frequencies at every step.
     """
@@ -222,7 +230,8 @@ def trajectory(task: Task, config: RunConfig, checkpoints: dict[int, Weights], c
     spectra: dict[str, list] = {"W_E": [], "W_L": []}
     places: dict[str, list] = {"W_E": [], "W_L": []}
     steps = sorted(checkpoints)
-    for step in steps:
+    for done, step in enumerate(steps):
+        stage(f"following {circuit.formula} back through checkpoints", done, len(steps))
         weights = checkpoints[step]
         logits, _ = grids(weights, tokens, p, config.model.attention_rate)
         found = plane_losses(logits, labels, train, basis, keys, "answer", controls=0)

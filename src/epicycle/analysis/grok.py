@@ -39,12 +39,21 @@ def kept_steps(run: Run) -> list[int]:
     return [step for step in known if schedule.is_kept(step) or step == known[-1]]
 
 
-def analyse_run(run: Run, *, again: bool = False) -> Grok:
+Stage = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass
+
+
+def analyse_run(run: Run, *, again: bool = False, stage: Stage = _silent) -> Grok:
     """Circuits and trajectories of a finished run, read back if they were computed before.
 
     Args:
         run: A run whose training has ended.
         again: Compute them even if they are there.
+        stage: Told how far the analysis is.
 
     Raises:
         RunError: The run is not finished.
@@ -72,8 +81,9 @@ def analyse_run(run: Run, *, again: bool = False) -> Grok:
             paths.append(Trajectory.load(path_place))
             continue
         steps = kept_steps(run)
+        stage(f"analysing {task.rules[index].text}", 0, 1)
         circuit = analyse(task, config, run.weights(steps[-1]), steps[-1], index=index)
-        path = trajectory(task, config, {step: run.weights(step) for step in steps}, circuit)
+        path = trajectory(task, config, {step: run.weights(step) for step in steps}, circuit, stage)
         circuit.save(place)
         path.save(path_place)
         circuits.append(circuit)
@@ -91,6 +101,7 @@ def grok(
     warn: Callable[[str], None] = lambda text: None,
     given: dict[str, Any] | None = None,
     source_root: Path | str | None = None,
+    stage: Stage = _silent,
 ) -> list[Grok]:
     """Train runs until they grok (or the step limit) and analyse them; finished ones are read back at once.
 
@@ -103,6 +114,7 @@ def grok(
         warn: Called with a sentence when a damaged checkpoint was passed over.
         given: What the user typed.
         source_root: Directory of the runs that frozen weights come from; `root` if not given.
+        stage: Told how far the analysis is.
 
     Example:
         >>> from epicycle import RunConfig, TaskConfig
@@ -114,4 +126,4 @@ def grok(
     more = {} if progress is None else {"progress": progress}
     runs = train_runs(chosen, root, device=device, threads=threads, observers=observers(chosen[0]), warn=warn, given=given,
                       source_root=source_root, **more)  # fmt: skip
-    return [analyse_run(run) for run in runs]
+    return [analyse_run(run, stage=stage) for run in runs]

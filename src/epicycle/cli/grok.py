@@ -119,7 +119,7 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
     """Train and analyse configurations, write their reports, say what was found; returns the JSON object."""
     from epicycle.analysis.grok import grok
     from epicycle.cli.main import say
-    from epicycle.cli.progress import TrainingProgress
+    from epicycle.cli.progress import StageProgress, TrainingProgress
     from epicycle.report.grok import grok_page
     from epicycle.runs.directory import run_id
     from epicycle.sweep.sweep import grok_all
@@ -136,10 +136,15 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
         say(f"run: {options.out}/{run_id(config.name, to_dict(config))}")
     if device == "cpu" and (reason := slow_reason()):
         say(reason)
-    progress = TrainingProgress()
+    progress, analysis = TrainingProgress(), StageProgress()
+
+    def stage(what: str, done: int, total: int) -> None:
+        progress.close()
+        analysis(what, done, total)
+
     if device == "cpu" and len(chosen) > 1 and options.threads > 1:
         found = grok_all(chosen, options.out, workers=options.threads, progress=progress, given=given,
-                         source_root=source_root)  # fmt: skip
+                         source_root=source_root, stage=stage)  # fmt: skip
     else:
         batches = [[config] for config in chosen] if device == "cpu" else [chosen]
         options_ = {
@@ -149,9 +154,11 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
             "warn": say,
             "given": given,
             "source_root": source_root,
+            "stage": stage,
         }
         found = [each for batch in batches for each in grok(batch, options.out, **options_)]
     progress.close()
+    analysis.close()
     runs, pages = [], []
     for each in found:
         page = grok_page(each)

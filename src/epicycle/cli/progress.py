@@ -47,6 +47,7 @@ class TrainingProgress:
         """End the live line."""
         if self.live and self.last:
             sys.stderr.write("\n")
+            self.last = 0.0
 
 
 class _Line:
@@ -71,6 +72,7 @@ class _Line:
         """End the live line."""
         if self.live and self.last:
             sys.stderr.write("\n")
+            self.last = 0.0
 
 
 class LanguageProgress(_Line):

@@ -45,6 +45,7 @@ def _study(found: Any) -> Any:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Render again, whatever kind of run it is."""
     from epicycle.cli.main import say
+    from epicycle.cli.progress import StageProgress
     from epicycle.errors import RunError
     from epicycle.runs.directory import find_run
 
@@ -71,6 +72,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from epicycle.analysis.grok import analyse_run
         from epicycle.report.grok import write_report
 
-        path = write_report(analyse_run(found, again=options.again))
+        progress = StageProgress()
+        path = write_report(analyse_run(found, again=options.again, stage=progress))
+        progress.close()
     say(f"report: {path}")
     return {"report": str(path)}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from epicycle.analysis.grok import Grok, analyse_run, grok
+from epicycle.analysis.grok import Grok, Stage, analyse_run, grok
 from epicycle.runs.directory import open_run
 from epicycle.sweep.jobs import Engine, Job, JobProgress, run_jobs
 from epicycle.sweep.plan import Planned, plan
@@ -107,6 +107,7 @@ def grok_all(
     given: dict[str, Any] | None = None,
     every_seconds: float = 1.0,
     source_root: Path | str | None = None,
+    stage: Stage = lambda what, done, total: None,
 ) -> list[Grok]:
     """Train and analyse a few configurations on this machine, `workers` at a time, and read them all back.
 
@@ -119,6 +120,7 @@ def grok_all(
         given: What the user typed.
         every_seconds: Seconds between looks at the run directories.
         source_root: Directory of the runs that frozen weights come from; `root` if not given.
+        stage: Told how far the analysis is.
 
     Raises:
         EpicycleError: Some runs failed; all others are finished.
@@ -139,4 +141,4 @@ def grok_all(
 
     made = sweep(configs, root, LocalPool(min(workers, len(configs))), progress=look, warn=warn, given=given, every_seconds=every_seconds,
                  source_root=source_root)  # fmt: skip
-    return [analyse_run(open_run(path)) for path in made]
+    return [analyse_run(open_run(path), stage=stage) for path in made]
