@@ -50,7 +50,7 @@ def losses(steps: ArrayLike, series: Mapping[str, ArrayLike], ax: Any = None, ch
     ax = style.axes(ax, 7.2, 2.8)
     x = _for_log_axis(steps)
     colors = {
-        "memory": "#999",
+        "memory": style.FCR,
         "full": style.TEST,
         "train": style.TRAIN,
         "restricted": style.COSINE,
