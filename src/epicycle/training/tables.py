@@ -32,18 +32,26 @@ class _PickRows(torch.autograd.Function):
 
 
 class StackedExamples:
-    """Example sets of several runs with equal counts, on a device; (run, example, ...) tensors."""
+    """Example sets of several runs with equal counts, on a device; (run, example, ...) tensors.
 
-    def __init__(self, sets: list[ExampleSet], num_rows: int, num_tasks: int, device: torch.device, dtype: torch.dtype):
+    A position reads only the rows `part[s]`; `rows` and `one_hot` count from its first.
+    """
+
+    def __init__(self, sets: list[ExampleSet], rows: RowMap, num_tasks: int, device: torch.device, dtype: torch.dtype):
         def stack(name: str, kind: torch.dtype) -> Tensor:
             return torch.from_numpy(np.stack([getattr(s, name) for s in sets])).to(device, kind)
 
-        self.rows = stack("rows", torch.long)
+        known = [rows.lookup[s][rows.lookup[s] >= 0] for s in range(rows.num_positions)]
+        self.part = [slice(int(row.min()), int(row.max()) + 1) for row in known]
+        first = torch.tensor([part.start for part in self.part], device=device)
+        self.rows = stack("rows", torch.long) - first
         self.labels, self.task = stack("labels", torch.long), stack("task", torch.long)
         self.weight = stack("weight", torch.float64)
         self.count = torch.from_numpy(np.stack([s.count_per_task for s in sets])).to(device)
-        numbers = torch.arange(num_rows, device=device)[None, :, None]
-        self.one_hot = [(self.rows[:, :, s][:, None] == numbers).to(dtype) for s in range(self.rows.shape[2])]
+        self.one_hot = [
+            (self.rows[:, :, s][:, None] == torch.arange(part.stop - part.start, device=device)[:, None]).to(dtype)
+            for s, part in enumerate(self.part)
+        ]
         tasks = torch.arange(num_tasks, device=device)
         self.of_task = (self.task[:, :, None] == tasks).to(torch.float64)  # (run, example, task)
 
@@ -92,7 +100,7 @@ class TableStep:
 
     def stack(self, sets: list[ExampleSet]) -> StackedExamples:
         """Put the example sets of all runs on the device."""
-        return StackedExamples(sets, len(self.rows.token), self.num_tasks, self.device, self.dtype)
+        return StackedExamples(sets, self.rows, self.num_tasks, self.device, self.dtype)
 
     def _logits(self, x: StackedExamples) -> Tensor:
         w, c = self.leaves, self.config
@@ -104,16 +112,16 @@ class TableStep:
         qkv = residual @ project
         both = torch.cat([w["blocks.0.mlp.W_in"].transpose(1, 2), w["unembed.W_U"]], 2)  # (r, d, m + v)
         out = w["blocks.0.attn.W_O"].transpose(1, 2) @ both
-        direct = residual @ both
+        last = x.rows.shape[2] - 1
+        direct = residual[:, x.part[last]] @ both
         if c.biases:
             bias = w["blocks.0.mlp.b_out"][:, None] @ w["unembed.W_U"]
             direct = direct + torch.cat([w["blocks.0.mlp.b_in"][:, None], bias], 2)
-        last = x.rows.shape[2] - 1
-        query = _PickRows.apply(qkv[:, :, :d], x.rows[:, :, last], x.one_hot[last])
+        query = _PickRows.apply(qkv[:, x.part[last], :d], x.rows[:, :, last], x.one_hot[last])
         query = query.view(runs, -1, heads, e)
         scores, values = [], []
         for s in range(last + 1):
-            found = _PickRows.apply(qkv[:, :, d:], x.rows[:, :, s], x.one_hot[s])
+            found = _PickRows.apply(qkv[:, x.part[s], d:], x.rows[:, :, s], x.one_hot[s])
             key, value = found[..., :d], found[..., d:]
             scores.append((query * key.view(runs, -1, heads, e)).sum(-1))
             values.append(value.reshape(runs, -1, heads, e))
