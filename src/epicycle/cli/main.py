@@ -13,8 +13,6 @@ import shlex
 import sys
 from typing import Any, NoReturn
 
-from epicycle.cli.interrupt import remembered
-
 COMMANDS = {
     "demo": "both tracks, small and complete: two reports in about two minutes",
     "grok": "train on a formula until it groks, analyse, report",
@@ -111,8 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         # idle threads of torch and numpy must not spin on the cores that the exact step uses
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
-        with remembered():
-            found = _module(options.command).run(options)
+        found = _module(options.command).run(options)
     except EpicycleError as error:
         sys.stderr.write(f"epicycle {options.command}: {error}\n")
         return 2

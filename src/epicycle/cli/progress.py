@@ -5,8 +5,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from epicycle.cli.interrupt import raise_if_pressed
-
 
 def spelled_seconds(seconds: float) -> str:
     """42 s, 3 min 10 s, 2 h 5 min."""
@@ -30,7 +28,6 @@ class TrainingProgress:
         self, runs: Sequence[str], step: int, max_steps: int, lines: Sequence[dict[str, Any]], speed: float
     ) -> None:
         """Show the newest history line of each run."""
-        raise_if_pressed()
         now = time.monotonic()
         if now - self.last < self.every and step < max_steps:
             return
@@ -64,7 +61,6 @@ class _Line:
 
     def show(self, text: str, *, always: bool = False) -> None:
         """Write the line if it is time."""
-        raise_if_pressed()
         now = time.monotonic()
         if now - self.last < self.every and not always:
             return
