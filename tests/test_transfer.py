@@ -24,10 +24,13 @@ def _from(config, source, *parts, **more):
     return dataclasses.replace(config, frozen=FrozenConfig(parts=parts, source=source.id, **more))
 
 
+@pytest.mark.parametrize("afresh", [True, False])
 @pytest.mark.parametrize("parts", [("embedding",), ("body",), ("unembedding",), ("embedding", "body")])
-def test_taken_parts_stay_and_the_others_begin_afresh(tiny, source, tmp_path, parts):
-    run = train_run(_from(tiny("2a-b"), source, *parts), tmp_path, device="cpu")
+def test_taken_parts_stay_and_the_others_begin_afresh(tiny, source, tmp_path, parts, afresh):
+    """The source has the same seed: afresh, nothing that is trained begins as it did there."""
+    run = train_run(_from(tiny("2a-b"), source, *parts, afresh=afresh), tmp_path, device="cpu")
     scratch = train_run(tiny("2a-b"), tmp_path, device="cpu")
+    begun = source.weights(0)
     taken, first, last = source.weights(), run.weights(0), run.weights()
     kept = tuple(prefix for part in parts for prefix in PREFIXES[part])
     for name, tensor in scratch.weights(0).items():
@@ -35,8 +38,10 @@ def test_taken_parts_stay_and_the_others_begin_afresh(tiny, source, tmp_path, pa
             assert torch.equal(first[name], taken[name])
             assert torch.equal(last[name], taken[name])  # no gradient, no weight decay
         else:
-            assert torch.equal(first[name], tensor)
-            assert not torch.equal(last[name], tensor)
+            assert torch.equal(begun[name], tensor)  # one seed, one beginning
+            assert torch.equal(first[name], tensor) is not afresh
+            assert float(first[name].std()) == pytest.approx(float(tensor.std()), rel=0.1)
+            assert not torch.equal(last[name], first[name])
     facts = run.record()["source"]
     step = source.checkpoint_steps()[-1]
     assert facts == {"id": source.id, "step": step, "outcome": source.record()["outcome"],
@@ -93,6 +98,12 @@ def test_configurations_round_trip_and_old_ids_stay(tiny, source):
     config = _from(tiny("a*b"), source, "embedding", step=200)
     assert from_dict(to_dict(config)) == config
     assert "frozen" not in to_dict(tiny("a*b"))  # runs made before this option keep their ids
+    shared = _from(tiny("a*b"), source, "embedding", afresh=False)
+    assert from_dict(to_dict(shared)) == shared and shared != dataclasses.replace(shared, frozen=config.frozen)
+    random = dataclasses.replace(config, frozen=FrozenConfig(parts=("body",)))
+    assert from_dict(to_dict(random)) == random
+    for each in (shared, random):  # and those made before what is trained began afresh
+        assert set(to_dict(each)["frozen"]) == {"parts", "source", "step"}
 
 
 def test_stacked_transfers_equal_single_ones(tiny, source, tmp_path, monkeypatch):

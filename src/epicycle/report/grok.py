@@ -131,7 +131,12 @@ def _kept(grok: Grok) -> str:
     if frozen.source == "random":
         return f"Its {parts} stayed random: not trained. Compare with the same seed fully trained."
     facts = grok.run.record()["source"]
-    return (f"Its {parts} stayed as in step {facts['step']:,} of {facts['id']} ({facts['outcome']}): not trained. Compare with the same seed "
+    shared = (
+        ""
+        if frozen.afresh
+        else " What is trained began with the weights of its seed, with which a source of the same seed began, too."
+    )
+    return (f"Its {parts} stayed as in step {facts['step']:,} of {facts['id']} ({facts['outcome']}): not trained.{shared} Compare with the same seed "
             "fully trained, and with a frozen random part.")  # fmt: skip
 
 

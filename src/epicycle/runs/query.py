@@ -11,13 +11,13 @@ from epicycle.errors import ConfigError, EpicycleError
 from epicycle.runs.directory import Run, list_runs, taken_from, trajectory
 
 SETTINGS = ("recipe", "train_fraction", "operand_range", "split_by", "width", "num_heads", "mlp_width", "init", "attention_rate", "learning_rate",
-            "weight_decay", "loss", "evaluate_every", "frozen", "source_run", "formula", "modulus")  # fmt: skip
+            "weight_decay", "loss", "evaluate_every", "frozen", "source_run", "afresh", "formula", "modulus")  # fmt: skip
 """Columns that say which experiment a run is one seed of."""
 COLUMNS = (
     "id", "kind", "status", "outcome", "formula", "modulus", "train_fraction", "seed", "split_seed", "frozen", "source", "recipe", "memorised", "first",
     "sustained", "stable", "trained", "max_steps", "trajectory", "continues", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "seconds", "engine", "device", "threads", "revision",
     "operand_range", "split_by", "width", "num_heads", "mlp_width", "init", "attention_rate", "learning_rate", "weight_decay", "loss", "evaluate_every",
-    "source_run", "directory",
+    "source_run", "afresh", "directory",
 )  # fmt: skip
 """Columns of the table, in their order."""
 CONDITION = re.compile(r"\s*(?P<column>\w+)\s*(?P<sign><=|>=|!=|=|<|>|~)\s*(?P<value>.*?)\s*$")
@@ -50,6 +50,7 @@ def row(run: Run) -> dict[str, Any]:
     values["evaluate_every"] = schedule.get("evaluate_every")
     # the id of a source has its seed in it: what comes before is what seeds have in common
     values["source_run"] = origin if origin in (None, "random") else re.sub(r"-seed\d+-[0-9a-f]{8}$", "", str(origin))
+    values["afresh"] = None if origin in (None, "random") else frozen.get("afresh", False)
     if values["trained"] is None and values["status"] == "training":  # how far one that was broken off got
         values["trained"] = max(run.checkpoint_steps(), default=0)
     if values["test_accuracy"] is None:  # language runs keep the test part for `explain`

@@ -110,6 +110,9 @@ class FrozenConfig:
     """Id of the run they come from, or `random` for this run's own initial weights."""
     step: int | None = None
     """Step of that run's checkpoint; its last one if None."""
+    afresh: bool = True
+    """The trained parts begin with weights of their own, which the source never had; with those of the run's seed if False, which
+    a source of the same seed began with, too. Without a source it makes no difference."""
 
     def __post_init__(self):
         if unknown := [part for part in self.parts if part not in PARTS]:
@@ -193,6 +196,8 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
         del values["frozen"]
     else:
         values["frozen"]["parts"] = list(config.frozen.parts)
+        if config.frozen.source == "random" or not config.frozen.afresh:  # likewise
+            del values["frozen"]["afresh"]
     return values
 
 
@@ -200,6 +205,8 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
     """The configuration that `to_dict` wrote."""
     task: dict[str, Any] = {**values["task"], "formulas": tuple(values["task"]["formulas"])}
     optimiser: dict[str, Any] = {**values["optimiser"], "betas": tuple(values["optimiser"]["betas"])}
+    if frozen := values.get("frozen"):  # a run from before there was such a setting shares its source's beginning
+        frozen = {"afresh": frozen["source"] == "random", **frozen, "parts": tuple(frozen["parts"])}
     return RunConfig(
         task=TaskConfig(**task),
         model=ModelConfig(**values["model"]),
@@ -207,7 +214,5 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
         schedule=ScheduleConfig(**values["schedule"]),
         seed=values["seed"],
         recipe=values["recipe"],
-        frozen=FrozenConfig(**{**frozen, "parts": tuple(frozen["parts"])})
-        if (frozen := values.get("frozen"))
-        else None,
+        frozen=FrozenConfig(**frozen) if frozen else None,
     )

@@ -142,7 +142,7 @@ def chosen_device(device: str) -> str:
 
 def make_engine(
     configs: list[RunConfig], tasks: list[Task], device: str = "cpu", threads: int = 1,
-    taken: list[dict[str, Tensor]] | None = None,
+    taken: list[dict[str, Tensor]] | None = None, seeds: list[int] | None = None,
 ) -> Engine:  # fmt: skip
     """The fastest engine that can do this on this machine.
 
@@ -152,6 +152,7 @@ def make_engine(
         device: `cpu` or `cuda`.
         threads: CPU threads.
         taken: Per run, parameters to begin with instead of random ones.
+        seeds: Per run, the seed of the random ones; that of its configuration if not given.
 
     Raises:
         ConfigError: The runs cannot be stacked.
@@ -169,9 +170,9 @@ def make_engine(
     torch.backends.cuda.matmul.allow_tf32 = False
     weights = [
         initial_weights(
-            c.model, t.vocabulary(c.model.readout), t.examples("all", c.model.readout).tokens.shape[1], c.seed
+            c.model, t.vocabulary(c.model.readout), t.examples("all", c.model.readout).tokens.shape[1], seed
         )
-        for c, t in zip(configs, tasks, strict=True)
+        for c, t, seed in zip(configs, tasks, seeds or [c.seed for c in configs], strict=True)
     ]
     for own, other in zip(weights, taken or [], strict=False):
         own.update(other)

@@ -19,7 +19,7 @@ from epicycle.tasks.modular import Task, modular_task
 from epicycle.training.config import RunConfig, ScheduleConfig, to_dict
 from epicycle.training.engine import Engine, chosen_device, make_engine
 from epicycle.training.grokking import Milestones, end_of, milestones, streak
-from epicycle.training.transfer import take
+from epicycle.training.transfer import take, weight_seed
 from epicycle.training.twins import Twin, go_on_from_twin
 
 Weights = dict[str, Tensor]
@@ -170,7 +170,10 @@ def _train(
     schedule = configs[0].schedule
     start = _resume_step(runs, warn)
     taken = [take(c, t, source_root) if start is None else None for c, t in zip(configs, tasks, strict=True)]
-    engine = make_engine(configs, tasks, device, threads, [{} if each is None else each.weights for each in taken])
+    engine = make_engine(
+        configs, tasks, device, threads, [{} if each is None else each.weights for each in taken],
+        [weight_seed(config, each) for config, each in zip(configs, taken, strict=True)],
+    )  # fmt: skip
     _take_up(runs, engine, start, provenance(device=device, threads=threads, dtype="float32"), warn)
     for run, each in zip(runs, taken, strict=True):
         if each is not None:

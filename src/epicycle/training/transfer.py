@@ -1,9 +1,11 @@
 """Weights that a run takes from another run and keeps.
 
 Source: Furuta et al. 2024, section 6 and their released fine-tuning script: frozen parameters have no gradient, so no weight
-decay either; everything else begins afresh.
+decay either; everything else begins afresh. Their weights are unseeded, so what is trained never began as it did in the source; with one
+seed for both it would, and the body that an embedding grew up with would come back with it. Hence `weight_seed`.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +77,13 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
         "outcome": record["outcome"],
     }
     return Taken({name: found[name] for name in kept}, facts)
+
+
+def weight_seed(config: RunConfig, taken: Taken | None) -> int:
+    """Seed of the weights that a run begins with: its own, or one that only it has, made of its own and the checkpoint it takes from."""
+    if taken is None or config.frozen is None or not config.frozen.afresh:
+        return config.seed
+    return int(hashlib.sha256(f"{config.seed} {taken.facts['sha256']}".encode()).hexdigest()[:15], 16)
 
 
 def _step(frozen: FrozenConfig, known: list[int], run_id: str) -> int:
