@@ -263,7 +263,9 @@ def test_sine_is_used_where_the_embedding_is_that_of_a_shifted_product(study, sh
     assert ("after the shift FCR 0.000" in entry.readings[0].note) == bool(shift)  # an even function has no sine
 
 
-@pytest.mark.parametrize(("factor", "expected"), [(1.0, "confirmed"), (1.9, "confirmed"), (3.0, "refuted")])
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(1.0, "confirmed"), (1.5, "confirmed"), (1.9, "undetermined"), (3.0, "refuted")]
+)
 def test_inflections_are_together_within_a_factor_of_two(study, factor, expected):
     at = {PLUS: 2000, TIMES: 6000, scratch("a^2 + b^2"): 9000}
     found = study(
@@ -276,6 +278,44 @@ def test_inflections_are_together_within_a_factor_of_two(study, factor, expected
         },
     )
     assert verdict("C18a", found).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ((0, 100), (100, 200), None),  # anything from at once to a factor of two
+        ((200, 300), (200, 300), True),
+        ((500, 600), (1100, 1200), None),
+        ((500, 600), (1300, 1400), False),
+        ((6000, 6100), (11_800, 11_900), True),
+        ((6000, 6100), None, False),
+    ],
+)
+def test_half_times_are_known_to_an_evaluation(first, second, expected):
+    from epicycle.studies.furuta2024_spectra import _near
+
+    assert _near(first, second) is expected and _near(second, first) is expected
+
+
+def test_a_run_that_may_grok_yet_is_not_left_out_of_inflections(study):
+    at = {PLUS: 2000, TIMES: 6000, scratch("a^2 + b^2"): 9000}
+    falls = {"ends": {("W_E", "ffd"): 0.1}}
+    late = study(at, lambda c, s: {"first": None if (c, s) == (TIMES, 1) else at[c], "trained": 30_000, **falls})
+    found = verdict("C18a", late)
+    assert found.verdict == "undetermined" and found.readings[1].is_censored
+    assert "a*b, r = 0.3: not by 30,000" in found.reason
+
+
+def test_controls_are_those_of_seeds_with_a_value(study):
+    found = study(
+        [PLUS, TIMES, MINUS],
+        lambda c, s: {
+            "first": None if (c, s) == (MINUS, 1) else 10_000 if c == MINUS else 1_000 * (s + 1),
+            "trained": 40_000,
+        },
+    )
+    values = verdict("C2a", found).as_json()
+    assert values["measured"] == 10_000 and values["control"] == 2_000  # of seeds 0 and 2
 
 
 def test_what_does_not_grok_must_not_fall(study):
@@ -461,6 +501,9 @@ def test_parts_of_the_logits():
     assert found.losses["key"] == pytest.approx(found.losses["key + non-key + residual"], rel=1e-9)
     assert (found.losses["non-key"], found.losses["residual"]) == pytest.approx((math.log(p), math.log(p)))
     assert found.dependent == () and (np.abs(found.controls) < 1).all()
+    assert len(found.controls) == 19 * (
+        15 - 2
+    )  # one of 13 planes that mean nothing is above all of them in one run of twenty
     leaning = decompose(clock + 4.0 * wave(5), labels, (3, 7), "sum")
     assert leaning.dependent == (5,)
     by_distance = lambda *parts: sum(s * np.cos(2 * np.pi * k * np.arange(p) / p) for s, k in parts)  # noqa: E731

@@ -39,7 +39,7 @@ class Decomposition(Result):
     remove; its table has key + non-key, which is read here. A small loss of the key part shows that it suffices, not how it is made.
     """
 
-    schema: ClassVar[int] = 3
+    schema: ClassVar[int] = 4
     formula: str
     plane: str
     keys: tuple[int, ...]
@@ -57,7 +57,7 @@ def decompose(
     plane: Plane,
     formula: str = "",
     *,
-    controls: int = 16,
+    controls: int | None = None,
     seed: int = 0,
 ) -> Decomposition:
     """Cut the logits of all pairs into parts and take the loss of every combination.
@@ -68,7 +68,8 @@ def decompose(
         keys: Key frequencies in the additive basis.
         plane: sum or difference.
         formula: For the record.
-        controls: How many random planes are removed.
+        controls: How many random planes are removed; if not given, 19 for each frequency that is no key: were these no more than random,
+            one of them would be above all controls in one run of twenty.
         seed: Of these.
 
     Raises:
@@ -97,6 +98,7 @@ def decompose(
     whole = losses["key + non-key"]
     rises = np.array([cross_entropy(waves - part[int(k)], answer) - whole for k in basis.frequency])
     generator = np.random.default_rng(seed)
+    controls = 19 * (len(basis.frequency) - len(set(keys))) if controls is None else controls
     blind = [np.linalg.qr(generator.standard_normal((p * p, 2)))[0].T for _ in range(controls)]
     return Decomposition(
         formula=formula, plane=plane, keys=tuple(keys), losses=losses, frequency=basis.frequency, rises=rises,

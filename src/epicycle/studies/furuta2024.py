@@ -40,11 +40,15 @@ def transfer(source: str, target: str, part: str, fraction: float = 0.3) -> Cond
     return Condition((target,), fraction, (part,), source)
 
 
+LATE: dict[tuple[str, ...], int] = {("a - b",): 4, ("a*b + b",): 6}
+"""Formulas -> how many times as late as others they are read: they grok after step 10,000."""
+
+
 class Preset(NamedTuple):
     """How much is run. `max_steps` bounds every run; `claims` are those graded unless others are asked for (empty: all).
 
-    `min_steps`: what is read off weights is read no earlier (a - b: four times as late), so that runs are compared at one step and
-    not each at its own grok. Transfers are graded by when they grok alone and stop then.
+    `min_steps`: what is read off weights is read no earlier (times `LATE` for formulas that grok late), so that runs are compared at one
+    step and not each at its own grok. Transfers are graded by when they grok alone and stop then.
     """
 
     name: str
@@ -93,7 +97,7 @@ def config(condition: Condition, seed: int, chosen: Preset) -> RunConfig:
 def _schedule(condition: Condition, chosen: Preset) -> ScheduleConfig:
     if condition.steps is not None:
         return ScheduleConfig(max_steps=condition.steps, hold_evaluations=0)
-    least = 0 if condition.source else chosen.min_steps * (4 if condition.formulas == ("a - b",) else 1)
+    least = 0 if condition.source else chosen.min_steps * LATE.get(condition.formulas, 1)
     return ScheduleConfig(
         max_steps=chosen.max_steps, hold_evaluations=chosen.hold_evaluations, min_steps=min(least, chosen.max_steps)
     )

@@ -91,7 +91,7 @@ def when(condition: Condition, run: Run) -> str:
     said = (
         f"at step {first:,}"
         if first is not None
-        else f"not by {trained_steps(run):,} ({run.record()['final']['test_accuracy']:.1%})"
+        else f"not by {trained_steps(run):,} ({run.record()['final']['test_accuracy']:.1%} at its end)"
     )
     return f"{condition.label}: {said}"
 
@@ -120,7 +120,7 @@ def _look(condition: Condition, study: Study, seed: int) -> Looked:
 
 
 def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
-    """Lowest best test accuracy of several conditions; control: the highest baseline without a rule.
+    """Lowest best test accuracy of several conditions; control: the baseline without a rule of that one.
 
     One run that has not grokked by the paper's last step tells that the rule does not hold, whatever the others do.
     """
@@ -130,8 +130,10 @@ def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
         return Reading(seed, None, None, None, absent[0].note)
     found = [look for look in looks if look.best is not None]
     holds = False if False in told else (None if None in told else True)
-    value, control = min(look.best or 0.0 for look in found), max(look.baseline or 0.0 for look in found)
-    return Reading(seed, value, control, holds, "; ".join(look.note for look in looks), is_censored=holds is None)
+    worst = min(found, key=lambda look: look.best or 0.0)
+    return Reading(
+        seed, worst.best, worst.baseline, holds, "; ".join(look.note for look in looks), is_censored=holds is None
+    )
 
 
 def does_not(

@@ -129,15 +129,17 @@ def _half_time(steps: np.ndarray, values: np.ndarray, begin: float, end: float) 
 def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_grokked: bool) -> Reading:
     """Share of grokked runs in which FFD or FCR of W_E or W_L falls, together with accuracy; or of the others in which none falls.
 
-    Together: Spearman correlation with test accuracy below 0, and half-times within a factor of two (|log10| < 0.3). Control: the
-    share by half-time alone had each run's accuracy been that of another run. Of `conditions`, those that (did not) grok.
+    Together: Spearman correlation with test accuracy below 0, and half-times t with |log10 of their ratio| < 0.3. An event seen at one
+    evaluation happened after the one before it; where that leaves open whether two half-times are so near, the run is not counted.
+    Control: the share by half-time alone had each run's accuracy been that of another run. Of `conditions`, those that (did not) grok.
     """
-    curves = []
+    curves, short = [], []
     for condition in conditions:
         run = study.finished(condition, seed)
         if run is None:
             return missing(seed, condition)
         if (first_step(run) is not None) != of_grokked:
+            short += [when(condition, run)] * (of_grokked and trained_steps(run) < PUBLISHED_STEPS)
             continue
         history = [line for line in study.history(condition, seed) if "measures" in line]
         steps = np.array([line["step"] for line in history], float)
@@ -145,7 +147,7 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
         falling = [v for site, name in MEASURES if (v := _series(history, site, name)[1])[-1] <= FALLS * v[0]]
         curves.append((condition, steps, accuracy, falling))
     if not curves:
-        return Reading(seed, None, None, None, "no such run")
+        return Reading(seed, None, None, None, "; ".join(short) or "no such run", is_censored=bool(short))
     if not of_grokked:
         if short := [c.label for c, steps, *_ in curves if steps[-1] < PUBLISHED_STEPS]:
             said = f"looked at less than {PUBLISHED_STEPS:,} steps: {', '.join(short)}"
@@ -158,25 +160,46 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
             not still,
             f"{len(curves)} runs; something falls in: {', '.join(still) or 'none'}",
         )
-    rises = [_half_time(steps, accuracy, accuracy[0], accuracy[-1]) for _, steps, accuracy, _ in curves]
+    rises = [_half_between(steps, accuracy) for _, steps, accuracy, _ in curves]
     falls = [
-        [_half_time(steps, v, v[0], v[-1]) for v in falling if rank_correlation(v, accuracy) < 0]
+        [_half_between(steps, v) for v in falling if rank_correlation(v, accuracy) < 0]
         for _, steps, accuracy, falling in curves
     ]
-    hit = [any(_near(t, rise) for t in own) for own, rise in zip(falls, rises, strict=True)]
-    others = [any(_near(t, rise) for t in own) for i, own in enumerate(falls) for j, rise in enumerate(rises) if i != j]
-    late = [c.label for (c, *_), ok in zip(curves, hit, strict=True) if not ok]
+    hit = [_any_near(own, rise) for own, rise in zip(falls, rises, strict=True)]
+    others = [_any_near(own, rise) for i, own in enumerate(falls) for j, rise in enumerate(rises) if i != j]
+    share = lambda told: float(np.mean(known)) if (known := [t for t in told if t is not None]) else None  # noqa: E731
+    named = {
+        want: ", ".join(c.label for (c, *_), told in zip(curves, hit, strict=True) if told is want)
+        for want in (False, None)
+    }
+    note = f"{len(curves)} runs; not in: {named[False] or 'none'}; too close to tell: {named[None] or 'none'}"
+    holds = False if False in hit else (None if None in hit or short else True)
     return Reading(
-        seed,
-        float(np.mean(hit)),
-        float(np.mean(others)) if others else None,
-        all(hit),
-        f"{len(curves)} runs; not in: {', '.join(late) or 'none'}",
+        seed, share(hit), share(others), holds, "; ".join([note, *short]), is_censored=holds is None and bool(short)
     )
 
 
-def _near(t: float | None, other: float | None) -> bool:
-    return t is not None and other is not None and abs(math.log10(max(t, 1) / max(other, 1))) < 0.3
+def _half_between(steps: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
+    """The evaluations between which a series has gone half way from its first value to its last."""
+    at = _half_time(steps, values, values[0], values[-1])
+    return None if at is None else (float(steps[max(np.flatnonzero(steps == at)[0] - 1, 0)]), at)
+
+
+def _any_near(own: Sequence[tuple[float, float] | None], rise: tuple[float, float] | None) -> bool | None:
+    """Whether one of several half-times is near another, None if that cannot be told."""
+    told = [_near(t, rise) for t in own]
+    return True if True in told else (None if None in told else False)
+
+
+def _near(t: tuple[float, float] | None, other: tuple[float, float] | None) -> bool | None:
+    """|log10(t / other)| < 0.3 for all times between the evaluations, or for none (False), or for some (None)."""
+    if t is None or other is None:
+        return False
+    (t0, t1), (o0, o1) = t, other
+    factor = 10**0.3
+    if t1 < factor * max(o0, 1) and o1 < factor * max(t0, 1):
+        return True
+    return False if t0 >= factor * o1 or o0 >= factor * t1 else None
 
 
 def thresholds(study: Study, seed: int) -> Reading:
@@ -299,19 +322,22 @@ def restricted(condition: Condition, study: Study, seed: int, *, is_better: bool
     losses = grok.circuits[0].losses["additive"][plane]
     value, train = losses["restricted"], losses["full_train"]
     keys = ", ".join(map(str, grok.circuits[0].key_frequencies))
+    neurons = ", ".join(map(str, grok.circuits[0].neuron_keys["additive"])) or "none"
     return Reading(
         seed,
         value,
         train,
         value < train if is_better else value > 100 * train,
-        f"k = {keys}; all logits over all pairs {losses['full']:.3g}; random planes of as many frequencies are in the run's report",
+        f"k = {keys} (lead the logits; {neurons} own neurons; losses depend on this choice), read at step {trained_steps(run):,}; all logits "
+        f"over all pairs {losses['full']:.3g}; random planes of as many frequencies are in the run's report",
     )
 
 
 def dependents(condition: Condition, study: Study, seed: int, *, expect_some: bool) -> Reading:
     """Largest rise of the loss when a frequency that is no key is removed, nats; control: the largest when a random plane is.
 
-    A frequency matters if its rise is above 1e-9, the paper's threshold, and above the control. None is expected to, or some.
+    A frequency matters if its rise is above 1e-9, the paper's threshold, and above the control, of as many random planes that one of
+    as many that mean nothing would be above all of them in one run of twenty. None is expected to, or some.
     """
     run, grok = study.finished(condition, seed), study.grok(condition, seed)
     if run is None or grok is None:
@@ -361,7 +387,8 @@ def labels_do_not_tell(study: Study) -> list[Reading]:
     sides = [
         split(TaskConfig(split_seed=seed), tasks[0].operands) for seed in range(100)
     ]  # all formulas have all pairs
-    table = np.array([np.mean([label_statistics(task, sides=each) for each in sides], axis=0) for task in tasks])
+    means = [np.mean([label_statistics(task, sides=each) for each in sides], axis=0) for task in tasks]
+    table = np.round(means, 12)  # formulas with the same labels in another order are ties
     group = np.array([text in GENERALISES for text in formulas])
     p, apart = _rank_tests(table, group)
     generator = np.random.default_rng(0)

@@ -59,12 +59,13 @@ class Entry(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """The object of `epicycle reproduce --json`; `interval` is the range over seeds.
 
-        Both are None where seeds show different quantities: then only the readings say something.
+        Both are None where seeds show different quantities: then only the readings say something. Controls are those of the seeds that
+        have a value.
         """
         told = [r for r in self.readings if r.value is not None]
         is_one = len({r.what for r in told}) <= 1
         values = [r.value for r in told if r.value is not None] if is_one else []
-        controls = [r.control for r in self.readings if r.control is not None] if is_one else []
+        controls = [r.control for r in told if r.control is not None] if is_one else []
         return {
             "id": self.claim.id,
             "statement": self.claim.statement,
