@@ -79,7 +79,7 @@ def study_page(study: Study, entries: Sequence[Entry]) -> Page:
              Tile("undetermined", str(counts["undetermined"]), "seeds disagree, or too few can tell"), Tile("runs", str(runs), f"{len(study.conditions)} conditions"))  # fmt: skip
     doubts = ("A verdict with three seeds is weak: three of three leaves a success rate anywhere between 44 and 100 % possible (Wilson).",
               "Seeds share nothing with the paper's: its released code leaves the weights unseeded, and its operands may have run into the operator tokens.",
-              "Rules and thresholds (0.99, 0.8, 1.2, factors of two) are conventions of ours where the paper shows curves; they were fixed before grading.")  # fmt: skip
+              "Rules and thresholds (0.99, 0.8, 1.2, factors of two) are conventions of ours where the paper shows curves; the thresholds were fixed before grading, and which rules were mended after it, and why, is in docs/log.")  # fmt: skip
     return Page(f"furuta2024: {study.preset.name}", "Grokked transformers on modular polynomials: the ledger", finding(study, entries), tiles, doubts, tuple(sections),
                 study_numbers(study, entries))  # fmt: skip
 

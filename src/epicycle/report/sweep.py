@@ -131,7 +131,7 @@ def transfer(grid: Grid) -> Section | None:
                          f"{found.p_time:.2f}", ratio, *_outcome(grid, c)[:3]])  # fmt: skip
     body += table(["from", "part", "onto", "r", "earlier than scratch, same seed", "sign test p", "times faster, median", "grokked", "95 % interval", "median step"], rows,
                   f"With {len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)} no sign test can give less than {2.0 ** (1 - len(grid.seeds)):.2g}.")  # fmt: skip
-    return Section("transfer", "Transfer", "Weights of another run, frozen, under a new task: against the same seed from scratch.", body,
+    return Section("transfer", "Transfer", "Weights of another run, frozen, under a new task: against the same seed from scratch (the same split; what is trained beside them begins with weights of its own).", body,
                    (_sources(grid, pairs),))  # fmt: skip
 
 
