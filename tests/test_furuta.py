@@ -292,7 +292,7 @@ def test_inflections_are_together_within_a_factor_of_two(study, factor, expected
     ],
 )
 def test_half_times_are_known_to_an_evaluation(first, second, expected):
-    from epicycle.studies.furuta2024_spectra import _near
+    from epicycle.studies.furuta2024_times import _near
 
     assert _near(first, second) is expected and _near(second, first) is expected
 

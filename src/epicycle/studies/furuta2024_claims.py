@@ -1,6 +1,6 @@
 """The claims of Furuta et al. 2024 as data: statement, source, what has to be run, measure, control, rule, published value.
 
-To add a claim: one entry in CLAIMS, with a measure from `furuta2024_accuracy` or `furuta2024_spectra`, or a new one there.
+To add a claim: one entry in CLAIMS, with a measure from `furuta2024_accuracy`, `furuta2024_spectra` or `furuta2024_times`, or a new one there.
 """
 
 from collections.abc import Sequence
@@ -28,16 +28,14 @@ from epicycle.studies.furuta2024_spectra import (
     always_dense,
     bias,
     dependents,
-    earlier_fall,
-    inflections,
     labels_do_not_tell,
     moves,
     parity,
     restricted,
     same_pattern,
-    thresholds,
     uses_sine,
 )
+from epicycle.studies.furuta2024_times import earlier_fall, inflections, thresholds
 from epicycle.studies.ledger import Claim, Entry, Reading, grade
 from epicycle.sweep.grid import Condition
 from epicycle.tasks.operation_names import OPERATIONS

@@ -12,14 +12,12 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from epicycle.analysis.decomposition import DEPENDENT, decomposition_of
-from epicycle.analysis.grok import kept_steps
-from epicycle.analysis.statistics import rank_correlation
 from epicycle.fourier.bases import additive
-from epicycle.fourier.measures import fcr, ffd
+from epicycle.fourier.measures import fcr
 from epicycle.fourier.spectra import fourier_norms
 from epicycle.models.sites import embedding
 from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch
-from epicycle.studies.furuta2024_accuracy import MINUS, PLUS, TIMES, first_step, missing, trained_steps, ungrokked, when
+from epicycle.studies.furuta2024_accuracy import MINUS, TIMES, first_step, missing, trained_steps, ungrokked, when
 from epicycle.studies.ledger import Reading
 from epicycle.sweep.grid import Condition
 from epicycle.tasks.label_statistics import label_statistics
@@ -35,7 +33,7 @@ BIASED = math.log(1.2)
 MEASURES = tuple((site, name) for site in ("W_E", "W_L") for name in ("ffd", "fcr"))
 
 
-def _series(history: list[dict[str, Any]], site: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+def series_of(history: list[dict[str, Any]], site: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of a measure; evaluations of a diverged training have none."""
     lines = [line for line in history if "measures" in line]
     steps = np.array([line["step"] for line in lines], float)
@@ -62,7 +60,7 @@ def moves(
     history = study.history(condition, seed)
     found = []
     for site, name, what in expected:
-        values = _series(history, site, name)[1]
+        values = series_of(history, site, name)[1]
         ratio = values[-1] / values[0]
         margin = FALLS - ratio if what == "falls" else ratio - FALLS
         found.append(
@@ -89,7 +87,7 @@ def always_dense(study: Study, seed: int) -> Reading:
     run = study.finished(TIMES, seed)
     if run is None or first_step(run) is None:
         return missing(seed, TIMES) if run is None else ungrokked(seed, TIMES, run)
-    values = _series(study.history(TIMES, seed), "W_E", "ffd")[1]
+    values = series_of(study.history(TIMES, seed), "W_E", "ffd")[1]
     return Reading(
         seed, float(values.min()), float(values[0]), bool(values.min() == 1.0), "1 is the FFD of white noise, too"
     )
@@ -109,7 +107,7 @@ def parity(study: Study, seed: int) -> Reading:
         if first_step(run) is None:
             return ungrokked(seed, condition, run)
         for name in ("ffd", "fcr"):
-            ends.setdefault((name, n % 2), []).append(_series(study.history(condition, seed), "W_E", name)[1][-1])
+            ends.setdefault((name, n % 2), []).append(series_of(study.history(condition, seed), "W_E", name)[1][-1])
     sparse, dense = max(ends["ffd", 1]), min(ends["ffd", 0])
     holds = sparse < dense and max(ends["fcr", 0]) < min(ends["fcr", 1])
     shown = [
@@ -119,150 +117,6 @@ def parity(study: Study, seed: int) -> Reading:
     return Reading(seed, float(sparse), float(dense), bool(holds), f"n = 3, 5, 7 and 2, 4, 6: {'; '.join(shown)}")
 
 
-def _half_time(steps: np.ndarray, values: np.ndarray, begin: float, end: float) -> float | None:
-    """First step at which a series has gone half way from `begin` to `end`."""
-    half = (begin + end) / 2
-    past = values >= half if end > begin else values <= half
-    return float(steps[past.argmax()]) if past.any() else None
-
-
-def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_grokked: bool) -> Reading:
-    """Share of grokked runs in which FFD or FCR of W_E or W_L falls, together with accuracy; or of the others in which none falls.
-
-    Together: Spearman correlation with test accuracy below 0, and half-times t with |log10 of their ratio| < 0.3. An event seen at one
-    evaluation happened after the one before it; where that leaves open whether two half-times are so near, the run is not counted.
-    Control: the share by half-time alone had each run's accuracy been that of another run. Of `conditions`, those that (did not) grok.
-    """
-    curves, short = [], []
-    for condition in conditions:
-        run = study.finished(condition, seed)
-        if run is None:
-            return missing(seed, condition)
-        if (first_step(run) is not None) != of_grokked:
-            short += [when(condition, run)] * (of_grokked and trained_steps(run) < PUBLISHED_STEPS)
-            continue
-        history = [line for line in study.history(condition, seed) if "measures" in line]
-        steps = np.array([line["step"] for line in history], float)
-        accuracy = np.array([line["test_accuracy"] for line in history])
-        falling = [v for site, name in MEASURES if (v := _series(history, site, name)[1])[-1] <= FALLS * v[0]]
-        curves.append((condition, steps, accuracy, falling))
-    if not curves:
-        return Reading(seed, None, None, None, "; ".join(short) or "no such run", is_censored=bool(short))
-    if not of_grokked:
-        if short := [c.label for c, steps, *_ in curves if steps[-1] < PUBLISHED_STEPS]:
-            said = f"looked at less than {PUBLISHED_STEPS:,} steps: {', '.join(short)}"
-            return Reading(seed, None, None, None, said, is_censored=True)
-        still = [c.label for c, _, _, falling in curves if falling]
-        return Reading(
-            seed,
-            1 - len(still) / len(curves),
-            None,
-            not still,
-            f"{len(curves)} runs; something falls in: {', '.join(still) or 'none'}",
-        )
-    rises = [_half_between(steps, accuracy) for _, steps, accuracy, _ in curves]
-    falls = [
-        [_half_between(steps, v) for v in falling if rank_correlation(v, accuracy) < 0]
-        for _, steps, accuracy, falling in curves
-    ]
-    hit = [_any_near(own, rise) for own, rise in zip(falls, rises, strict=True)]
-    others = [_any_near(own, rise) for i, own in enumerate(falls) for j, rise in enumerate(rises) if i != j]
-    share = lambda told: float(np.mean(known)) if (known := [t for t in told if t is not None]) else None  # noqa: E731
-    named = {
-        want: ", ".join(c.label for (c, *_), told in zip(curves, hit, strict=True) if told is want)
-        for want in (False, None)
-    }
-    note = f"{len(curves)} runs; not in: {named[False] or 'none'}; too close to tell: {named[None] or 'none'}"
-    holds = False if False in hit else (None if None in hit or short else True)
-    return Reading(
-        seed, share(hit), share(others), holds, "; ".join([note, *short]), is_censored=holds is None and bool(short)
-    )
-
-
-def _half_between(steps: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
-    """The evaluations between which a series has gone half way from its first value to its last."""
-    at = _half_time(steps, values, values[0], values[-1])
-    return None if at is None else (float(steps[max(np.flatnonzero(steps == at)[0] - 1, 0)]), at)
-
-
-def _any_near(own: Sequence[tuple[float, float] | None], rise: tuple[float, float] | None) -> bool | None:
-    """Whether one of several half-times is near another, None if that cannot be told."""
-    told = [_near(t, rise) for t in own]
-    return True if True in told else (None if None in told else False)
-
-
-def _near(t: tuple[float, float] | None, other: tuple[float, float] | None) -> bool | None:
-    """|log10(t / other)| < 0.3 for all times between the evaluations, or for none (False), or for some (None)."""
-    if t is None or other is None:
-        return False
-    (t0, t1), (o0, o1) = t, other
-    factor = 10**0.3
-    if t1 < factor * max(o0, 1) and o1 < factor * max(t0, 1):
-        return True
-    return False if t0 >= factor * o1 or o0 >= factor * t1 else None
-
-
-def thresholds(study: Study, seed: int) -> Reading:
-    """Half-time of the fall of FFD(W_E) of a + b at eta 0.3; control: at eta 0.7. From kept checkpoints, interpolated."""
-    run = study.finished(PLUS, seed)
-    if run is None or first_step(run) is None:
-        return missing(seed, PLUS) if run is None else ungrokked(seed, PLUS, run)
-    steps = np.array(kept_steps(run))
-    p = run.record()["config"]["resolved"]["task"]["modulus"]
-    norms = [fourier_norms(embedding(run.weights(int(step)), p), additive(p)) for step in steps]
-    times = {}
-    for eta in (0.3, 0.5, 0.7):
-        values = np.array([ffd(each, eta) for each in norms])
-        times[eta] = _crossing(steps, values, (values[0] + values[-1]) / 2)
-    if None in times.values():
-        return Reading(
-            seed,
-            None,
-            None,
-            None,
-            "FFD does not fall at every eta to date",
-            is_censored=trained_steps(run) < PUBLISHED_STEPS,
-        )
-    holds = times[0.3] > times[0.5] > times[0.7]  # type: ignore[operator]
-    return Reading(
-        seed,
-        times[0.3],
-        times[0.7],
-        holds,
-        f"eta 0.5: step {times[0.5]:,.0f}; resolution: checkpoints a factor 1.4 apart",
-    )
-
-
-def _crossing(steps: np.ndarray, values: np.ndarray, level: float) -> float | None:
-    """Step at which a falling series first meets a level, on a straight line between two looks."""
-    below = np.flatnonzero(values <= level)
-    if not len(below) or below[0] == 0:
-        return None
-    i = below[0]
-    share = (values[i - 1] - level) / (values[i - 1] - values[i])
-    return float(steps[i - 1] + share * (steps[i] - steps[i - 1]))
-
-
-def earlier_fall(study: Study, seed: int) -> Reading:
-    """Half-time of the fall of FFD(W_E) of a + b at r = 0.5; control: at r = 0.3."""
-    times = []
-    for condition in (scratch("a + b", 0.5), PLUS):
-        run = study.finished(condition, seed)
-        if run is None:
-            return missing(seed, condition)
-        steps, values = _series(study.history(condition, seed), "W_E", "ffd")
-        if first_step(run) is None or values[-1] > FALLS * values[0]:
-            return Reading(
-                seed,
-                None,
-                None,
-                None,
-                f"{when(condition, run)}: FFD {values[0]:.3f} to {values[-1]:.3f}, no fall to date",
-            )
-        times.append(_half_time(steps, values, values[0], values[-1]))
-    return Reading(seed, times[0], times[1], times[0] < times[1])
-
-
 def bias(condition: Condition, site: str, study: Study, seed: int, *, is_cosine: bool = True) -> Reading:
     """Log of cosine over sine power of a site at the end; control: at the beginning."""
     run = study.finished(condition, seed)
@@ -270,7 +124,7 @@ def bias(condition: Condition, site: str, study: Study, seed: int, *, is_cosine:
         return missing(seed, condition)
     if first_step(run) is None:
         return ungrokked(seed, condition, run)
-    values = _series(study.history(condition, seed), site, "bias")[1]
+    values = series_of(study.history(condition, seed), site, "bias")[1]
     return Reading(
         seed,
         float(values[-1]),
@@ -293,7 +147,7 @@ def uses_sine(study: Study, seed: int) -> Reading:
         return missing(seed, condition)
     if first_step(run) is None:
         return ungrokked(seed, condition, run)
-    values = _series(study.history(condition, seed), "W_E", "fcr")[1]
+    values = series_of(study.history(condition, seed), "W_E", "fcr")[1]
     p = condition.modulus
     table = embedding(run.weights(), p)
     norms = fourier_norms(table, additive(p))
