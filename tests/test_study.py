@@ -7,6 +7,7 @@ import time
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from epicycle.cli.main import main
@@ -143,6 +144,34 @@ def test_what_the_width_does_not_allow_is_read_over_half_of_the_numbers():
     wide = fake("tuned", ablations=fake("", numbers=200, keeps=[keep(0.55)]))
     [found] = zhou2024_measures.parity_alone(study._replace(explanations={("pretrained", 0): wide}))
     assert (found.value, found.holds, found.what) == (0.55, False, "")
+
+
+def spectrum(*periods):
+    """Of 100 numbers, with outliers at some periods."""
+    frequency = np.arange(1, 51)
+    large = np.isin(frequency, [round(100 / period) for period in periods])
+    share = np.where(large, 0.1, 0.01 - 1e-4 * frequency)
+    p = np.where(large, 0.001, 0.5)
+    return fake("", spectrum=fake("", rows=100, frequency=frequency, period=100 / frequency, share=share, null="n", p_single={"n": p}, p_family={"n": p}))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "holds"),
+    [
+        ((2, 2.5, 5, 10), (2, 2.5, 5, 10), True),
+        ((2.5, 5), (2.5, 5), True),  # 2 and 10 were none before: tuning has nothing to keep there
+        ((2.5, 5), (2, 2.5, 5, 10), True),
+        ((2, 2.5, 5, 10), (2.5, 5, 10), False),
+        ((), (2, 5), None),
+    ],
+)
+def test_tuning_keeps_an_outlier_that_was_there_before(before, after, holds):
+    study = zhou2024.Study(None, None, (0,), {}, {}, {0: spectrum(*before)}, {("pretrained", 0): spectrum(*after)}, {})
+    study = study._replace(preset=zhou2024_presets.preset("laptop"))
+    [found] = zhou2024_measures.kept_by_tuning(study)
+    assert found.holds is holds and "period 2.5: place" in found.note
+    [none] = zhou2024_measures.kept_by_tuning(study._replace(embeddings={}))
+    assert none.holds is None and "before tuning" in none.note
 
 
 def rows(**lost):

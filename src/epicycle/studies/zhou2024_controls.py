@@ -180,7 +180,7 @@ def separable(study: Study) -> list[Reading]:
                 seed,
                 at["linear"],
                 at["control_level"],
-                at["linear"] > at["control_level"],
+                at["linear"] > at["control_level"] and at["linear"] >= 0.5,
                 f"share of power / kappa at T = {power}",
             )
         )

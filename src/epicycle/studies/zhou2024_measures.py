@@ -1,12 +1,12 @@
 """What the claims P1 to P18 of Zhou et al. 2024 measure: Study -> one reading per seed, a number with its control and whether the rule holds."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from epicycle.analysis.ablation import nearest_controls
-from epicycle.analysis.embedding import named_periods, smallest_high_p
+from epicycle.analysis.embedding import PERIODS, named_periods, smallest_high_p
 from epicycle.analysis.explain import Explanation
 from epicycle.fourier.bands import HIGH_PERIOD
 from epicycle.studies.ledger import Reading
@@ -263,25 +263,44 @@ def parity_alone(study: Study) -> list[Reading]:
     return readings
 
 
-def _places(explanations: Iterable[tuple[int, Explanation]]) -> list[Reading]:
-    """Worst place and worst p-value of the named periods, per seed."""
-    readings = []
-    for seed, found in explanations:
-        assert found.spectrum is not None
-        at = named_periods(found.spectrum)
-        place, p = max(a["place"] for a in at), max(a["p_value"] for a in at)
-        readings.append(Reading(seed, float(place), p, place <= 10 and p <= LEVEL))
-    return readings
+def _is_outlier(at: dict[str, float]) -> bool:
+    return at["place"] <= 10 and at["p_value"] <= LEVEL
 
 
 def outlier_periods(study: Study) -> list[Reading]:
     """P11: worst place of the periods 2, 2.5, 5 and 10 in the pre-trained embedding; control: their worst p-value."""
-    return _places(study.embeddings.items())
+    readings = []
+    for seed, found in study.embeddings.items():
+        assert found.spectrum is not None
+        at = named_periods(found.spectrum)
+        place, p = max(a["place"] for a in at), max(a["p_value"] for a in at)
+        readings.append(Reading(seed, float(place), p, all(map(_is_outlier, at))))
+    return readings
 
 
 def kept_by_tuning(study: Study) -> list[Reading]:
-    """P11: the same after fine-tuning everything."""
-    return _places(_tables(study, "pretrained"))
+    """P11: worst place, after tuning everything, of those of the periods that were outliers before; control: their worst place before."""
+    readings = []
+    for seed, found in _tables(study, "pretrained"):
+        base = study.embeddings.get(seed)
+        if base is None:
+            readings.append(Reading(seed, None, None, None, "the model before tuning is not there"))
+            continue
+        assert found.spectrum is not None and base.spectrum is not None
+        pairs = list(zip(PERIODS, named_periods(base.spectrum), named_periods(found.spectrum), strict=True))
+        note = "; ".join(
+            f"period {period:g}: place {before['place']:.0f} (p = {before['p_value']:.2g}) to {after['place']:.0f} (p = {after['p_value']:.2g})"
+            for period, before, after in pairs
+        )
+        were = [(before, after) for _, before, after in pairs if _is_outlier(before)]
+        if not were:
+            readings.append(Reading(seed, None, None, None, f"no outlier before. {note}"))
+            continue
+        places = [max(each["place"] for each in side) for side in zip(*were, strict=True)]
+        readings.append(
+            Reading(seed, float(places[1]), float(places[0]), all(_is_outlier(after) for _, after in were), note)
+        )
+    return readings
 
 
 def clusters(study: Study) -> list[Reading]:
