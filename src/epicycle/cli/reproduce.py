@@ -161,7 +161,7 @@ def _tell(entries: Any) -> None:
 
 def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[str]) -> dict[str, Any]:
     from epicycle.cli.main import say
-    from epicycle.cli.progress import JobsProgress, spelled_seconds
+    from epicycle.cli.progress import JobsProgress, StageProgress, spelled_seconds
     from epicycle.cli.sweep import engine_of, plan_as_json
     from epicycle.errors import ConfigError
     from epicycle.report.furuta2024 import write_study
@@ -200,13 +200,19 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     study = reproduce(options.preset, conditions, options.out, lambda: engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, claims=[claim.id for claim in claims], progress=progress, warn=say,
                       given=given)  # fmt: skip
     progress.close()
-    for condition in conditions:
-        for seed in chosen.seeds:
-            grok = study.grok(condition, seed)
-            if grok is not None and not (grok.run.path / "report.html").is_file():
-                write_report(grok)
-    entries = ledger(study, claims)
+    stage, places = StageProgress(), [(condition, seed) for condition in conditions for seed in chosen.seeds]
+    for done, place in enumerate(places):
+        stage("analysing runs", done, len(places))
+        grok = study.grok(*place)
+        if grok is not None and not (grok.run.path / "report.html").is_file():
+            write_report(grok)
+    entries = []
+    for done, claim in enumerate(claims):
+        stage("grading claims", done, len(claims))
+        entries += ledger(study, [claim])
+    stage("writing the page", 0, 1)
     path = write_study(study, entries)
+    stage.close()
     _tell(entries)
     say(f"report: {path}")
     return _as_json(entries, path)
