@@ -14,7 +14,14 @@ from epicycle.cli.main import main
 from epicycle.errors import ConfigError, RunError
 from epicycle.models.language import start_digest
 from epicycle.report.zhou2024_figures import models_of
-from epicycle.studies import zhou2024, zhou2024_claims, zhou2024_controls, zhou2024_measures, zhou2024_presets
+from epicycle.studies import (
+    zhou2024,
+    zhou2024_claims,
+    zhou2024_controls,
+    zhou2024_embeddings,
+    zhou2024_measures,
+    zhou2024_presets,
+)
 from epicycle.studies.zhou2024_claims import CLAIMS, ledger
 from epicycle.sweep.jobs import Job, run_jobs
 from epicycle.sweep.pool import LocalPool
@@ -168,9 +175,9 @@ def spectrum(*periods):
 def test_tuning_keeps_an_outlier_that_was_there_before(before, after, holds):
     study = zhou2024.Study(None, None, (0,), {}, {}, {0: spectrum(*before)}, {("pretrained", 0): spectrum(*after)}, {})
     study = study._replace(preset=zhou2024_presets.preset("laptop"))
-    [found] = zhou2024_measures.kept_by_tuning(study)
+    [found] = zhou2024_embeddings.kept_by_tuning(study)
     assert found.holds is holds and "period 2.5: place" in found.note
-    [none] = zhou2024_measures.kept_by_tuning(study._replace(embeddings={}))
+    [none] = zhou2024_embeddings.kept_by_tuning(study._replace(embeddings={}))
     assert none.holds is None and "before tuning" in none.note
 
 

@@ -1,6 +1,6 @@
 """The claims of Zhou et al. 2024 as data, each with its control; controls that the paper lacks; and claims of its critics.
 
-To add a claim: a function Study -> readings in `zhou2024_measures` or `zhou2024_controls`, and one `Claim` in CLAIMS. Values published
+To add a claim: a function Study -> readings in `zhou2024_measures`, `zhou2024_embeddings` or `zhou2024_controls`, and one `Claim` in CLAIMS. Values published
 for GPT-2-XL stand beside ours, never in one column: the models differ in size, data and range.
 """
 
@@ -23,21 +23,18 @@ from epicycle.studies.zhou2024_controls import (
     separable,
     table_order,
 )
+from epicycle.studies.zhou2024_embeddings import clusters, kept_by_tuning, no_outliers_from_scratch, outlier_periods
 from epicycle.studies.zhou2024_measures import (
     LEVEL,
-    clusters,
     division_of_labour,
     errors_without_high,
     errors_without_low,
     fine_tuned,
     high_lives_in_attention,
-    kept_by_tuning,
     low_lives_in_mlps,
     near_misses_from_scratch,
-    no_outliers_from_scratch,
     not_remembered,
     other_task,
-    outlier_periods,
     parity_alone,
     periodic_modules,
     phases,
