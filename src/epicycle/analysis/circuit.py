@@ -1,12 +1,12 @@
 """What a trained model computes with: spectra of its sites, key frequencies, losses with only and without them."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, ClassVar, final
 
 import numpy as np
 
 from epicycle.analysis.progress import axis_norms, bases_of, measure_weights, pair_grid
+from epicycle.analysis.stage import Stage, silent
 from epicycle.errors import DataError
 from epicycle.fourier.bases import Basis, half_domain
 from epicycle.fourier.measures import gini, measures
@@ -208,7 +208,7 @@ def trajectory(
     config: RunConfig,
     checkpoints: dict[int, Weights],
     circuit: Circuit,
-    stage: Callable[[str, int, int], None] = lambda what, done, total: None,
+    stage: Stage = silent,
 ) -> Trajectory:
     """Follow a circuit back through time.
 
@@ -217,7 +217,7 @@ def trajectory(
         config: The run's configuration.
         checkpoints: Step -> weights.
         circuit: The final circuit; its formula, basis and key frequencies are kept fixed.
-        stage: Called before every checkpoint with what is done, how many are, of how many.
+        stage: Told how far it is, before every checkpoint.
 
     Source: Nanda et al. 2023 compute restricted and excluded loss with the final key frequencies at every step.
     """

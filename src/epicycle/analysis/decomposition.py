@@ -99,7 +99,7 @@ def decompose(
     rises = np.array([cross_entropy(waves - part[int(k)], answer) - whole for k in basis.frequency])
     generator = np.random.default_rng(seed)
     controls = 19 * (len(basis.frequency) - len(set(keys))) if controls is None else controls
-    blind = [np.linalg.qr(generator.standard_normal((p * p, 2)))[0].T for _ in range(controls)]
+    blind = (np.linalg.qr(generator.standard_normal((p * p, 2)))[0].T for _ in range(controls))
     return Decomposition(
         formula=formula, plane=plane, keys=tuple(keys), losses=losses, frequency=basis.frequency, rises=rises,
         dependent=tuple(int(k) for k, rise in zip(basis.frequency, rises, strict=True) if k not in keys and rise > DEPENDENT),

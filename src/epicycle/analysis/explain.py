@@ -24,6 +24,7 @@ from epicycle.analysis.helix import NumberHelix, number_helix
 from epicycle.analysis.matrix import MatrixSpectrum
 from epicycle.analysis.modules import LayerLens, ModuleSpectra, readings
 from epicycle.analysis.residues import ModuleResidues, WavePhases
+from epicycle.analysis.stage import Stage, silent
 from epicycle.errors import ConfigError, DataError, RunError
 from epicycle.fourier.helix import helix_design
 from epicycle.models.language import LanguageModel, check_boundary, load_language_model, start_digest
@@ -32,7 +33,6 @@ from epicycle.runs.directory import Run, create_run, open_run, run_id
 from epicycle.runs.provenance import provenance
 from epicycle.tasks.prompts import PromptConfig, PromptTask, prompt_task
 
-Progress = Callable[[str, int, int], None]
 HELIX_PAIRS = 100
 
 
@@ -184,7 +184,7 @@ def explain(
     device: str = "cpu",
     threads: int = 1,
     loaded: LanguageModel | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: Stage = silent,
     given: dict[str, Any] | None = None,
 ) -> Explanation:
     """Analyse a causal language model, or read what was found before.
@@ -280,7 +280,7 @@ def _asked(lm: LanguageModel, task: PromptTask, config: ExplainConfig, count: in
 
 
 def _compute(run: Run, lm: LanguageModel, config: ExplainConfig, name: str | Path, asked: _Asked | None,
-             facts: dict[str, Any], progress: Progress) -> dict[str, Any]:  # fmt: skip
+             facts: dict[str, Any], progress: Stage) -> dict[str, Any]:  # fmt: skip
     results = run.path / "results"
     parts: dict[str, Any] = {}
 

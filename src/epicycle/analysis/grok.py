@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from epicycle.analysis.circuit import Circuit, Trajectory, analyse, trajectory
 from epicycle.analysis.progress import observers
+from epicycle.analysis.stage import Stage, silent
 from epicycle.errors import RunError
 from epicycle.runs.directory import Run
 from epicycle.tasks.modular import modular_task
@@ -39,15 +40,7 @@ def kept_steps(run: Run) -> list[int]:
     return [step for step in known if schedule.is_kept(step) or step == known[-1]]
 
 
-Stage = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    pass
-
-
-def analyse_run(run: Run, *, again: bool = False, stage: Stage = _silent) -> Grok:
+def analyse_run(run: Run, *, again: bool = False, stage: Stage = silent) -> Grok:
     """Circuits and trajectories of a finished run, read back if they were computed before.
 
     Args:
@@ -101,7 +94,7 @@ def grok(
     warn: Callable[[str], None] = lambda text: None,
     given: dict[str, Any] | None = None,
     source_root: Path | str | None = None,
-    stage: Stage = _silent,
+    stage: Stage = silent,
 ) -> list[Grok]:
     """Train runs until they grok (or the step limit) and analyse them; finished ones are read back at once.
 

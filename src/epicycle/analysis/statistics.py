@@ -51,7 +51,8 @@ class Paired(NamedTuple):
 
     undecided: Seeds left out, since one run was stopped before the other's event. only_a, only_b: Seeds where the event happened
     under one condition alone. p_outcome: exact McNemar test of these two counts. earlier_a, earlier_b: Seeds where it came first under
-    one condition (a seed without it is later than one with it). p_time: two-sided sign test of these. median_ratio: median of time b / time a over seeds with both, None without any.
+    one condition (a seed without it is later than one with it). p_time: two-sided sign test of these. median_ratio: median of time b /
+    time a over seeds with both, None without any.
     """
 
     pairs: int

@@ -168,7 +168,8 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     from epicycle.report.grok import write_report
     from epicycle.runs.directory import run_id
     from epicycle.studies.furuta2024 import closure, config, reproduce, study_preset, wanted_runs
-    from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, claims_of, ledger
+    from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, claims_of
+    from epicycle.studies.ledger import grade
     from epicycle.sweep.plan import cost, plan
     from epicycle.training.config import to_dict
     from epicycle.training.engine import chosen_device
@@ -209,7 +210,7 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     entries = []
     for done, claim in enumerate(claims):
         stage("grading claims", done, len(claims))
-        entries += ledger(study, [claim])
+        entries.append(grade(claim, study))
     stage("writing the page", 0, 1)
     path = write_study(study, entries)
     stage.close()

@@ -20,11 +20,14 @@ from epicycle.studies.ledger import Reading
 from epicycle.sweep.grid import Condition
 
 
-def _half_time(steps: np.ndarray, values: np.ndarray, begin: float, end: float) -> float | None:
-    """First step at which a series has gone half way from `begin` to `end`."""
-    half = (begin + end) / 2
-    past = values >= half if end > begin else values <= half
-    return float(steps[past.argmax()]) if past.any() else None
+def _half_between(steps: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
+    """The evaluations between which a series has gone half way from its first value to its last."""
+    half = (values[0] + values[-1]) / 2
+    past = values >= half if values[-1] > values[0] else values <= half
+    if not past.any():
+        return None
+    at = int(past.argmax())
+    return float(steps[max(at - 1, 0)]), float(steps[at])
 
 
 def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_grokked: bool) -> Reading:
@@ -78,12 +81,6 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
     return Reading(
         seed, share(hit), share(others), holds, "; ".join([note, *short]), is_censored=holds is None and bool(short)
     )
-
-
-def _half_between(steps: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
-    """The evaluations between which a series has gone half way from its first value to its last."""
-    at = _half_time(steps, values, values[0], values[-1])
-    return None if at is None else (float(steps[max(np.flatnonzero(steps == at)[0] - 1, 0)]), at)
 
 
 def _any_near(own: Sequence[tuple[float, float] | None], rise: tuple[float, float] | None) -> bool | None:
@@ -160,5 +157,7 @@ def earlier_fall(study: Study, seed: int) -> Reading:
                 None,
                 f"{when(condition, run)}: FFD {values[0]:.3f} to {values[-1]:.3f}, no fall to date",
             )
-        times.append(_half_time(steps, values, values[0], values[-1]))
+        half = _half_between(steps, values)
+        assert half is not None  # it falls
+        times.append(half[1])
     return Reading(seed, times[0], times[1], times[0] < times[1])

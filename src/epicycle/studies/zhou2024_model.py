@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from epicycle.analysis.explain import ExplainConfig, Explanation, explain, open_explanation
+from epicycle.analysis.stage import Stage, silent
 from epicycle.errors import ConfigError
 from epicycle.models.language import LanguageModel, load_language_model, start_digest
 from epicycle.runs.directory import Run, create_run, open_run
@@ -21,7 +22,6 @@ from epicycle.tasks.prompts import PromptConfig
 PARTS = 3
 MODEL_VARIANTS = tuple(name for name in VARIANTS if name != HALF)
 """Of a given model the whole range is asked: where a removal takes too much of it, the claim is refused."""
-Progress = Callable[[str, int, int], None]
 
 
 def reproduce_model(
@@ -35,7 +35,7 @@ def reproduce_model(
     device: str = "cpu",
     threads: int = 1,
     dtype: Any = "float32",
-    progress: Progress = lambda what, done, total: None,
+    progress: Stage = silent,
     given: dict[str, Any] | None = None,
 ) -> Study:
     """Explain models that are there, in parts, and gather them as a study.

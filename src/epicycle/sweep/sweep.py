@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from epicycle.analysis.grok import Grok, Stage, analyse_run, grok
+from epicycle.analysis.grok import Grok, analyse_run, grok
+from epicycle.analysis.stage import Stage, silent
 from epicycle.runs.directory import open_run
 from epicycle.sweep.jobs import Engine, Job, JobProgress, run_jobs
 from epicycle.sweep.plan import Planned, plan
@@ -107,7 +108,7 @@ def grok_all(
     given: dict[str, Any] | None = None,
     every_seconds: float = 1.0,
     source_root: Path | str | None = None,
-    stage: Stage = lambda what, done, total: None,
+    stage: Stage = silent,
 ) -> list[Grok]:
     """Train and analyse a few configurations on this machine, `workers` at a time, and read them all back.
 
