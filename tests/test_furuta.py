@@ -14,7 +14,17 @@ from epicycle.errors import ConfigError
 from epicycle.runs.directory import create_run, list_runs
 from epicycle.studies import furuta2024
 from epicycle.studies import furuta2024_accuracy as accuracy
-from epicycle.studies.furuta2024 import PRESETS, Study, closure, config, scratch, transfer
+from epicycle.studies.furuta2024 import (
+    PRESETS,
+    Study,
+    closure,
+    config,
+    hindered,
+    scratch,
+    source_of,
+    transfer,
+    wanted_runs,
+)
 from epicycle.studies.furuta2024_claims import CLAIMS, claims_of, ledger
 from epicycle.studies.furuta2024_published import FRACTIONS, SCRATCH, SMALLEST, SOURCES, published_cell
 from epicycle.studies.ledger import grade
@@ -82,8 +92,9 @@ def study(tmp_path):
         everything = closure(list(conditions))
         for condition in everything:
             for seed in PRESET.seeds:
-                options = what(condition._replace(steps=None), seed)
-                if options is not None and condition.steps:
+                is_source = condition.source is None and condition.steps is not None
+                options = what(condition._replace(steps=None) if is_source else condition, seed)
+                if options is not None and is_source:
                     options = options | {"trained": condition.steps, "every": 1000}
                 if options is not None:
                     made(tmp_path, condition, seed, **options)
@@ -351,6 +362,19 @@ def test_hurting_needs_a_long_enough_look(study, trained, expected):
         claim.conditions, lambda c, s: {"first": None if hurt(c) else 2600, "trained": trained if hurt(c) else 5000}
     )
     assert grade(claim, found).verdict == expected
+
+
+def test_hurting_is_trained_twice_as_long_as_its_target_and_after_its_source(tmp_path):
+    [claim] = claims_of(["C24a"])
+    steps = {(c.source, c.formulas[0]): config(c, 0, PRESET).schedule.max_steps for c in claim.conditions if c.source}
+    assert steps == {
+        ("a*b", "a + b"): 20_000, ("a*b", "a - b"): 80_000, ("a + b", "a*b"): 20_000, ("a - b", "a*b"): 20_000
+    }  # fmt: skip
+    hurt = hindered("a - b", "a*b")
+    needed = lambda: [c.seed for c in wanted_runs([hurt], PRESET, tmp_path)]  # noqa: E731
+    assert needed() == [0, 1, 2]
+    made(tmp_path, source_of(hurt), 0, first=None, trained=40_000)
+    assert needed() == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,11 @@ def source_of(condition: Condition) -> Condition:
     return Condition((condition.source,), modulus=condition.modulus, steps=SOURCE_STEPS[condition.source])
 
 
+def hindered(source: str, target: str) -> Condition:
+    """PG-E of a source that is said to hurt: trained twice as long as the released code trains the target, which tells twice as late."""
+    return transfer(source, target, "embedding")._replace(steps=2 * SOURCE_STEPS[target])
+
+
 def transfer(source: str, target: str, part: str, fraction: float = 0.3) -> Condition:
     """PG-E (part embedding) or PG-T (part body)."""
     return Condition((target,), fraction, (part,), source)
@@ -177,7 +182,10 @@ def reproduce(
     first = engine() if engine else None  # refuses what cannot work before anything is written
     run = _study_run(chosen, wanted, root, given, claims)
     with run.lock():
-        for stage in (tuple(c for c in wanted if c.steps is not None), wanted):  # sources first: some might not grok
+        for stage in (
+            tuple(source_of(c) for c in wanted if c.source is not None),
+            wanted,
+        ):  # sources first: some might not grok
             if configs := wanted_runs(stage, chosen, root):
                 sweep(configs, root, first or (engine() if engine else None), progress=progress, warn=warn, given=given)
                 first = None

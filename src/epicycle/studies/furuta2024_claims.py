@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from epicycle.studies.furuta2024 import Study, scratch, transfer
+from epicycle.studies.furuta2024 import Study, hindered, scratch, transfer
 from epicycle.studies.furuta2024_accuracy import (
     MINUS,
     PLUS,
@@ -89,7 +89,9 @@ def _faster(
     name: str, statement: str, *pairs: tuple[Condition, Condition], factor: float = 1.0, is_slower: bool = False
 ) -> Claim:
     parts = [partial(faster, condition, rival, factor=factor, is_slower=is_slower) for condition, rival in pairs]
-    rule = f"{'later' if is_slower else 'earlier'} than from scratch{f' by a factor of {factor:g}, or never' if is_slower else ''}"
+    rule = (
+        f"{'later' if is_slower else 'earlier'} than from scratch{f' by a factor of {factor:g}' if is_slower else ''}"
+    )
     conditions = tuple(dict.fromkeys(c for pair in pairs for c in pair))
     return _claim(
         name,
@@ -189,7 +191,7 @@ CLAIMS: tuple[Claim, ...] = (
     _faster("C23", "Frozen embeddings of a + b and a - b speed up each other and themselves.",
             *((transfer(s, t, "embedding"), scratch(t)) for s in ELEMENTARY[:2] for t in ELEMENTARY[:2])),
     _faster("C24a", "Frozen embeddings of a*b hurt a + b and a - b, and the other way round.",
-            *((transfer(s, t, "embedding"), scratch(t)) for s, t in ACROSS), factor=2, is_slower=True),
+            *((hindered(s, t), scratch(t)) for s, t in ACROSS), factor=2, is_slower=True),
     _fails("C24b", "With the frozen embedding of a*b, a + b and a - b do not grok even from 90 %, nor a*b with that of a + b or a - b.", "section 6.1, Fig. 2", "fails even from 90 %",
            *(transfer(s, t, "embedding", 0.9) for s, t in ACROSS)),
     _faster("C25", "The frozen body of a + b speeds up a*b, and that of a*b speeds up a + b.",
