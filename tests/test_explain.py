@@ -193,6 +193,16 @@ def test_guessing_and_waves_by_hand():
     assert shares[4] == shares[3] == 0.5  # one is a sum of its four waves, the other is drowned by a fifth
 
 
+@pytest.mark.parametrize("answer", [0, 17, 60, 99])
+def test_equal_peaks_share_the_credit(answer):
+    """Harmonics of period 10 peak at ten of a hundred numbers, of period 20 at five, whichever bits they end in."""
+    n = np.arange(100)
+    logits = sum(size * np.cos(2 * np.pi * (n - answer) / t) for size, t in ((4, 10), (3, 5), (2, 20), (1, 100)))
+    shares = top_waves(logits[None].astype(np.float32), np.array([answer]), additive(100))
+    np.testing.assert_allclose(shares[:4], [0.1, 0.1, 0.2, 1.0], rtol=1e-12)
+    assert top_waves(np.zeros((1, 100), np.float32), np.array([answer]), additive(100))[0] == pytest.approx(0.01)
+
+
 def test_readings_equal_plain_hooks(model):
     lm = load_language_model(model)
     task = prompt_task(PROMPTS)

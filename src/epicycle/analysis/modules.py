@@ -20,6 +20,8 @@ from epicycle.results import Result
 TOP_WAVES = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20)
 PERMUTATIONS = 20
 NULL_PROMPTS = 256
+ROUNDING = 1e-9
+"""Difference, over the range of a curve, below which two of its values are equal: neighbours on the slowest wave differ by more."""
 
 
 @final
@@ -53,7 +55,7 @@ class ModuleSpectra(Result):
     `attention` and `mlp` (layers, k) are means of sqrt(cos^2 + sin^2): of magnitudes, since phases turn with the answer.
     `attention_level`, `mlp_level` (layers,) are what only 5 % of number orders drawn at random exceed anywhere in the
     spectrum, over NULL_PROMPTS prompts drawn at random. `top_waves[i]`: share of prompts whose `TOP_WAVES[i]` largest waves of the final logits
-    sum to a curve that peaks at the right answer. `random_isotropic`, `random_rows` (k,): mean magnitudes of vectors drawn at random, of any direction
+    sum to a curve that peaks at the right answer; one of m equal peaks counts 1/m. `random_isotropic`, `random_rows` (k,): mean magnitudes of vectors drawn at random, of any direction
     and as random combinations of the centred number rows: what the unembedding gives to any module. `example_*`: module logits (layers, N) and final logits (N,) of one prompt.
 
     Literal: no final norm between module and unembedding, as in the paper; so magnitudes of two layers can be compared, but
@@ -61,7 +63,7 @@ class ModuleSpectra(Result):
     ablations.
     """
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
     prompts: int
     numbers: int
     convention: str
@@ -199,8 +201,16 @@ def readings(
     )  # fmt: skip
 
 
+def peaks(curves: np.ndarray) -> np.ndarray:
+    """Where curves (N, m) are at their maximum, but for rounding: (N, m) of bool, at least one True in each column."""
+    top = curves.max(0)
+    return curves >= top - ROUNDING * (top - curves.min(0))
+
+
 def top_waves(final: np.ndarray, answers: np.ndarray, basis: Basis) -> np.ndarray:
     """Share of prompts whose largest 1, 2, 3, ... (TOP_WAVES) waves of the final logits sum to a curve that peaks at the answer.
+
+    A curve made of harmonics of one period peaks at several numbers: the answer among m of them counts 1/m.
 
     Source: Zhou et al. 2024, Fig. 4 shows one prompt; this is over all, with the orthonormal inverse.
     """
@@ -214,6 +224,6 @@ def top_waves(final: np.ndarray, answers: np.ndarray, basis: Basis) -> np.ndarra
     rank_of_row[basis.sine[basis.sine >= 0]] = rank[basis.sine >= 0]
     shares = []
     for top in TOP_WAVES:
-        curve = basis.rows.T @ np.where(rank_of_row < top, found, 0.0)
-        shares.append(float((curve.argmax(0) == answers).mean()))
+        tied = peaks(basis.rows.T @ np.where(rank_of_row < top, found, 0.0))
+        shares.append(float((tied[answers, np.arange(len(answers))] / tied.sum(0)).mean()))
     return np.array(shares)

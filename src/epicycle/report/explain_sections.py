@@ -13,7 +13,7 @@ from epicycle.analysis.digits import as_rows
 from epicycle.analysis.embedding import PERIODS
 from epicycle.analysis.explain import Explanation
 from epicycle.analysis.matrix import MatrixSpectrum
-from epicycle.analysis.modules import TOP_WAVES
+from epicycle.analysis.modules import TOP_WAVES, peaks
 from epicycle.fourier.bands import HIGH_PERIOD, keep
 from epicycle.fourier.bases import additive
 from epicycle.fourier.spectra import fourier_norms
@@ -206,9 +206,10 @@ def waves_section(found: Explanation) -> Section | None:
     curves = [keep(m.example_final[:, None], basis, basis.frequency[[i]])[:, 0] for i in best]
     with style.figure(9.2, 2.8) as (fig, ax):
         draw.waves(curves, [float(m.period[i]) for i in best], m.example_answer, ax)
-        peak = int(np.argmax(np.sum(curves, axis=0)))
+        top = np.flatnonzero(peaks(np.sum(curves, axis=0)[:, None])[:, 0])
+        where = f"{len(top)} numbers alike" if len(top) > 3 else " and ".join(map(str, top))
         body = drawing(style.svg(fig, "The five largest waves of the final logits of one prompt and their sum"),
-                       f"{m.example_prompt.strip()!r}: the sum of the five largest waves peaks at {peak}; the answer is {m.example_answer}.")  # fmt: skip
+                       f"{m.example_prompt.strip()!r}: the sum of the five largest waves peaks at {where}; the answer is {m.example_answer}.")  # fmt: skip
     body += table(
         ["largest waves kept", *map(str, TOP_WAVES)],
         [["share of questions whose sum peaks at the answer", *map(float, m.top_waves)]],
