@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from epicycle.analysis.statistics import rate
+
 Verdict = Literal["confirmed", "refuted", "undetermined", "not run"]
 MIN_SEEDS = 3
 
@@ -124,4 +126,6 @@ def grade(claim: Claim, study: Any, *, least: int | None = None, unit: str = "se
         return Entry(claim, "confirmed", readings, f"the rule holds in {holds} of {len(told)} {unit}")
     if holds == 0:
         return Entry(claim, "refuted", readings, f"the rule holds in none of {len(told)} {unit}")
-    return Entry(claim, "undetermined", readings, f"the rule holds in {holds} of {len(told)} {unit}")
+    often = rate(holds, len(told))
+    said = f"the rule holds in {holds} of {len(told)} {unit}, so neither always nor never; a share of {often.low:.0%} to {often.high:.0%} (95 %, Wilson) is possible, and more {unit} would narrow it"
+    return Entry(claim, "undetermined", readings, said)
