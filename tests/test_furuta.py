@@ -355,7 +355,22 @@ def test_speed_of_transfer_with_censoring(study):
     onto, base = transfer("a*b", "a + b", "body"), PLUS
     other, rival = transfer("a + b", "a*b", "body"), TIMES
     first = {onto: 500, base: 2600, other: 900, rival: 4000}
-    assert verdict("C25", study(first, lambda c, s: {"first": first[c]})).verdict == "confirmed"
+    found = verdict("C25", study(first, lambda c, s: {"first": first[c] + (1000 * s if not c.parts else 0)}))
+    assert found.verdict == "confirmed"
+    assert [r.value for r in found.readings] == [900 / 4000, 900 / 5000, 900 / 6000]  # the least favourable of the two
+    assert [r.control for r in found.readings] == [5000 / 4000, 6000 / 5000, 4000 / 6000]
+
+
+def test_least_favourable_is_one_that_does_not_hold(study):
+    onto, other = transfer("a*b", "a + b", "body"), transfer("a + b", "a*b", "body")
+    first = {onto: 3000, PLUS: 2600, other: None, TIMES: 4000}
+    found = verdict("C25", study(first, lambda c, s: {"first": first[c], "trained": 3500 if c == other else 9000}))
+    assert found.verdict == "refuted"
+    assert found.readings[0].value == pytest.approx(3000 / 2600)
+    first[onto] = 500
+    found = verdict("C25", study(first, lambda c, s: {"first": first[c], "trained": 3500 if c == other else 9000}))
+    assert found.verdict == "undetermined" and found.readings[0].is_censored
+    assert (found.readings[0].value, found.readings[0].what) == (3500 / 4000, "at least: not grokked yet")
 
 
 @pytest.mark.parametrize(("trained", "expected"), [(100_000, "confirmed"), (3_000, "undetermined")])

@@ -27,7 +27,7 @@ def several(parts: Sequence[Measure], study: Study, seed: int) -> Reading:
     if refuted := [r for r in readings if r.holds is False]:
         return refuted[0]._replace(note=note)
     if open_ := [r for r in readings if r.holds is None]:
-        return open_[0]._replace(note=note)
+        return open_[0]._replace(note=note, is_censored=any(r.is_censored for r in open_))
     return readings[0]._replace(note=note)
 
 
@@ -208,6 +208,48 @@ def faster(
         beyond = trained_steps(run) >= factor * second
         return Reading(seed, None, second, (is_slower if beyond else None), note, what, is_censored=not beyond)
     return Reading(seed, first, second, first >= factor * second if is_slower else first * factor < second, note, what)
+
+
+def hastened(
+    pairs: Sequence[tuple[Condition, Condition]],
+    study: Study,
+    seed: int,
+    *,
+    factor: float = 1.0,
+    is_slower: bool = False,
+) -> Reading:
+    """Step at which a run grokked over that of its rival: of several pairs one that does not hold, or else the least favourable.
+
+    Control: the rival's step with the next seed over the same; what luck alone does to a time. A run that never grokked counts with
+    the steps it was trained for: then the value is a bound.
+    """
+    readings = [faster(*pair, study, seed, factor=factor, is_slower=is_slower) for pair in pairs]
+    note = "; ".join(reading.note for reading in readings)
+    ratios = [_ratio(*pair, study, seed) for pair in pairs]
+    rank = [ratio if is_slower else -ratio for ratio in (math.inf if r is None else r for r, _ in ratios)]
+    place = {False: 0, None: 1, True: 2}
+    worst = min(range(len(pairs)), key=lambda i: (place[readings[i].holds], rank[i]))
+    value, bound = ratios[worst]
+    seeds = study.preset.seeds
+    other = seeds[(seeds.index(seed) + 1) % len(seeds)]
+    luck = [run and first_step(run) for run in (study.finished(pairs[worst][1], s) for s in (other, seed))]
+    control = luck[0] / luck[1] if luck[0] and luck[1] and other != seed else None
+    is_censored = readings[worst].holds is None and any(r.is_censored for r in readings)
+    return readings[worst]._replace(value=value, control=control, note=note, what=bound, is_censored=is_censored)
+
+
+def _ratio(condition: Condition, rival: Condition, study: Study, seed: int) -> tuple[float | None, str]:
+    """Step of one over that of the other, and what kind of bound it is; None if neither grokked, or one is not there."""
+    runs = study.finished(condition, seed), study.finished(rival, seed)
+    if runs[0] is None or runs[1] is None:
+        return None, ""
+    first, second = first_step(runs[0]), first_step(runs[1])
+    if first is None and second is None:
+        return None, ""
+    bound = (
+        "at least: not grokked yet" if first is None else ("at most: rival not grokked yet" if second is None else "")
+    )
+    return (first or trained_steps(runs[0])) / (second or trained_steps(runs[1])), bound
 
 
 def mixture(
