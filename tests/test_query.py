@@ -215,6 +215,23 @@ def test_sql_and_parquet(root, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_sql_over_hundreds_of_histories_with_different_columns(tmp_path):
+    """DuckDB sets 32 MiB and more aside for each file that it reads: 600 would be 19 GB."""
+    pytest.importorskip("duckdb")
+    from epicycle.runs.query import COLUMNS
+    from epicycle.runs.sql import query
+
+    table = []
+    for i in range(600):
+        folder = tmp_path / f"run-{i:03}"
+        folder.mkdir()
+        more = ', "measures": {"late": {"value": 0.5}}' if i == 599 else ""
+        (folder / "history.jsonl").write_text(f'{{"step": 0{more}}}\n{{"step": {i}}}\n{{"step": 7')
+        table.append(dict.fromkeys(COLUMNS) | {"id": folder.name, "directory": str(folder)})
+    text = "SELECT count(*), count(DISTINCT id), sum(step), max(measures.late.value) FROM history"
+    assert query(table, text)[1] == [(1200, 600, sum(range(600)), 0.5)]
+
+
 def test_a_torn_history_and_a_broken_record_hide_nothing_else(root, capsys):
     pytest.importorskip("duckdb")
     some, other = [each["directory"] for each in rows(root)[0][:2]]

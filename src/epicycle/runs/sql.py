@@ -4,12 +4,14 @@ Tables: `runs`, one row per run with the columns of `runs.query`; `history`, one
 accuracies, and `measures` as nested fields (measures.weights.additive.W_E.ffd).
 """
 
+import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from epicycle._files import atomic
-from epicycle.errors import ConfigError, DataError
+from epicycle.errors import ConfigError, DataError, DiskError
 from epicycle.runs.query import COLUMNS
 
 NUMBERS = {"modulus": "INTEGER", "train_fraction": "DOUBLE", "seed": "BIGINT", "split_seed": "BIGINT", "threads": "INTEGER", "seconds": "DOUBLE",
@@ -45,6 +47,7 @@ def query(table: Sequence[dict[str, Any]], text: str) -> tuple[list[str], list[t
 
     Raises:
         DataError: DuckDB refuses the query.
+        DiskError: There is no room for a copy of the histories.
         ConfigError: DuckDB is not installed.
     """
     import re
@@ -53,15 +56,8 @@ def query(table: Sequence[dict[str, Any]], text: str) -> tuple[list[str], list[t
     import duckdb
 
     try:
-        files = [
-            f"{each['directory']}/history.jsonl"
-            for each in table
-            if (Path(each["directory"]) / "history.jsonl").is_file()
-        ]
-        if files and re.search(r"\bhistory\b", text):
-            connection.execute(
-                "CREATE TABLE history AS SELECT parse_filename(parse_dirpath(filename)) AS id, * EXCLUDE filename FROM read_json(?, format='newline_delimited', "
-                "filename=true, union_by_name=true, ignore_errors=true, maximum_object_size=67108864)", [files])  # fmt: skip
+        if re.search(r"\bhistory\b", text):
+            _load_histories(connection, [Path(each["directory"]) / "history.jsonl" for each in table])
         connection.execute("SET enable_external_access = false")
         found = connection.execute(text)
         names = [column[0] for column in found.description or []]
@@ -72,6 +68,31 @@ def query(table: Sequence[dict[str, Any]], text: str) -> tuple[list[str], list[t
         ) from None
     finally:
         connection.close()
+
+
+def _load_histories(connection: Any, files: Sequence[Path]) -> None:
+    """Make the table `history` of all evaluations. One file of all lines: DuckDB sets 32 MiB aside for each that it reads.
+
+    Raises:
+        DiskError: The scratch folder has no room for that file.
+    """
+    with tempfile.TemporaryDirectory(prefix="epicycle-") as folder:
+        joined, lines = Path(folder) / "history.jsonl", 0
+        try:
+            with joined.open("wb") as out:
+                for path in filter(Path.is_file, files):
+                    opening = b'{"id": %s, ' % json.dumps(path.parent.name).encode()
+                    with path.open("rb") as history:
+                        for line in history:
+                            if line.startswith(b"{") and line.endswith(b"}\n"):  # the last may be torn
+                                out.write(opening + line[1:])
+                                lines += 1
+        except OSError as error:
+            raise DiskError(f"could not write {joined} ({error.strerror}); expected room for a copy of all histories. "
+                            "Free some, choose runs with --where, or set TMPDIR.") from None  # fmt: skip
+        if lines:
+            connection.execute("CREATE TABLE history AS SELECT * FROM read_json(?, format='newline_delimited', ignore_errors=true, "
+                               "sample_size=-1, maximum_object_size=67108864)", [str(joined)])  # fmt: skip
 
 
 def write_parquet(table: Sequence[dict[str, Any]], path: Path) -> None:
