@@ -158,7 +158,7 @@ def test_spectrum_json_contract_and_plot(capsys, tmp_path):
     assert found["periods"][0]["period"] == 5 and found["key_frequencies"] == [10]
     assert set(found["nulls"]) == {"permuted", "within decades", "ramp", "white noise"}
     first = (tmp_path / "w.svg").read_text()
-    assert main(arguments) == 0 and "beyond the null" in capsys.readouterr().err
+    assert main(arguments) == 0 and "beyond the null" in capsys.readouterr().out
     assert (tmp_path / "w.svg").read_text() == first, "the same data must give the same bytes"
 
 
@@ -170,9 +170,10 @@ def test_selftest_doctor_cite(capsys, monkeypatch):
     rows = json.loads(capsys.readouterr().out)["oracles"]
     assert {"oracle", "measure", "expected", "measured", "error", "tolerance", "passed"} == set(rows[0])
     monkeypatch.setattr(selftest, "ORACLES", {"bad": lambda: [selftest.Check("x", "y", 1.0, 2.0, 0.1)]})
-    assert main(["selftest"]) == 1 and "FAILED" in capsys.readouterr().err
+    assert main(["selftest"]) == 1 and "FAILED" in capsys.readouterr().out
     assert main(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["packages"]["torch"]
+    assert main(["doctor"]) == 0 and "threads" in capsys.readouterr().out
     assert main(["cite"]) == 0 and "2402.16726" in capsys.readouterr().out
 
 

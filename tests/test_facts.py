@@ -188,6 +188,22 @@ def test_witnesses_are_written_as_people_would():
     assert witness(sum_form(table_of("a*b", 97))) is None
 
 
+@pytest.mark.parametrize("text", ["a*b", "a + b", "a*b + a + b", "a^2*b + b"])
+def test_the_smallest_field_has_witnesses_too(text):
+    """Modulo 2 there is one unit: no exponent and no scale to choose."""
+    table, found = (
+        table_of(text, 2),
+        task_facts(modular_task(TaskConfig(formulas=(text,), modulus=2, train_fraction=0.5))),
+    )
+    assert text != "a*b" or found.product.exists
+    for form, join in ((found.sum, np.add), (found.product, np.multiply)):
+        names = witness(form) if form.exists else None
+        if names is not None:
+            g1, g2 = (np.array([_value(grammar.parse(names[name]), x, x) for x in (0, 1)]) for name in ("g1", "g2"))
+            reached = join(g1[:, None], g2[None]) % 2
+            assert all(len(np.unique(table[reached == value])) < 2 for value in (0, 1))
+
+
 def test_division_is_a_product():
     table = table_of("a/b", 13)
     found = product_form(table)

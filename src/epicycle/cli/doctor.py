@@ -14,7 +14,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Collect the facts."""
     import torch
 
-    from epicycle.cli.main import say
+    from epicycle.cli.main import answer
     from epicycle.runs.provenance import provenance
     from epicycle.training.build import cache_directory, compiler, library, slow_reason
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
     if not options.json:
         for key, value in facts.items():
-            say(f"{key}: {value}")
+            answer(f"{key}: {value}")
         if reason := slow_reason():
-            say(reason)
+            answer(reason)
     return facts

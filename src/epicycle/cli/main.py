@@ -131,13 +131,18 @@ def _is_first_process() -> bool:
 
 
 def say(text: str = "") -> None:
-    """A line for people, on stderr, so that stdout stays for machines."""
+    """A line about what is being done, on stderr."""
     if _is_first_process():
         sys.stderr.write(text + "\n")
 
 
+def answer(text: str) -> None:
+    """A line of what was asked for, on stdout: for commands that answer a question, and without --json alone."""
+    sys.stdout.write(text + "\n")
+
+
 def rich_console() -> Any:
-    """A rich console on stderr."""
+    """A rich console on stdout, for answers that are tables."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(highlight=False)

@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Print the facts of a formula."""
-    from epicycle.cli.main import say
+    from epicycle.cli.main import answer
     from epicycle.tasks.facts import task_facts, witness
     from epicycle.tasks.modular import TaskConfig, modular_task
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     witnesses = {form.kind: witness(form) for form in (found.sum, found.product) if form is not None}
     if not options.json:
         for name, text in _lines(found, witnesses, config):
-            say(f"{name:<24}{text}")
+            answer(f"{name:<24}{text}")
     values = found._asdict()
     for kind in ("sum", "product"):
         form = values[kind]

@@ -119,7 +119,7 @@ def _basis(by_sum: Form | None, by_product: Form | None) -> str:
 
 
 def witness(form: Form) -> dict[str, str] | None:
-    """g1, g2 and h as polynomials, in the form of lowest degree; None where there is no form or the modulus is no prime."""
+    """g1, g2 and h as polynomials, in the rescaled form of lowest degree; None where there is no form or the modulus is no prime."""
     if not form.exists or form.g1 is None or form.g2 is None or form.h is None or not is_prime(len(form.g1)):
         return None
     p = len(form.g1)
@@ -153,7 +153,7 @@ def _variants(form: Form, p: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarr
     root = primitive_root(p)
     log = {pow(root, e, p): e for e in range(p - 1)}
     found = []
-    for unit in (u for u in range(1, p - 1) if np.gcd(u, p - 1) == 1):
+    for unit in (u for u in range(1, p) if np.gcd(u, p - 1) == 1):
         power = np.array([0] + [pow(root, log[x] * unit % (p - 1), p) for x in range(1, p)])
         h = np.full(p, -1)
         h[power] = form.h
