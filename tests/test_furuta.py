@@ -383,6 +383,17 @@ def test_hurting_needs_a_long_enough_look(study, trained, expected):
     assert grade(claim, found).verdict == expected
 
 
+@pytest.mark.parametrize(("power", "expected"), [("6", "confirmed"), ("7", "refuted")])
+def test_what_looking_up_answers_is_no_grok(study, power, expected):
+    """a^n + b^n with n = 3, 4, 6 has so few classes of operands that 99 % needs no rule; n = 5 and 7 need one."""
+    powers = [scratch(f"a^{n} + b^{n}") for n in range(3, 8)]
+    first = lambda c: None if c.formulas[0][2] == power else 2000  # noqa: E731
+    found = verdict("C5b", study(powers, lambda c, s: {"first": first(c), "trained": 300_000, "every": 1000}))
+    assert found.verdict == expected
+    assert found.readings[0].note.count("tells nothing: looking up gives") == 3
+    assert found.readings[0].control == pytest.approx(0.32, abs=0.02)
+
+
 def test_hurting_is_trained_twice_as_long_as_its_target_and_after_its_source(tmp_path):
     [claim] = claims_of(["C24a"])
     steps = {(c.source, c.formulas[0]): config(c, 0, PRESET).schedule.max_steps for c in claim.conditions if c.source}

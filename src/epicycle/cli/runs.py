@@ -170,6 +170,17 @@ def _export(path: str, table: list[dict[str, Any]], *, are_runs: bool = True) ->
         raise ConfigError(f"got --export {path}; expected a name that ends in .csv or .parquet. Try runs.csv.")
 
 
+def _looked_up(directory: str) -> float:
+    """Test accuracy that needs no rule, of the task of a run."""
+    from pathlib import Path
+
+    from epicycle.runs.directory import open_run
+    from epicycle.tasks.modular import TaskConfig, looked_up
+
+    task = open_run(Path(directory)).record()["config"]["resolved"]["task"]
+    return looked_up(TaskConfig(**task | {"formulas": tuple(task["formulas"])}))
+
+
 def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[str, Any]:
     from epicycle.analysis.statistics import rate, time_to_event
     from epicycle.cli.main import say
@@ -189,13 +200,14 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
         hit = rate(sum(each["first"] is not None for each in runs), len(runs))
         time = time_to_event([each["first"] for each in runs], [each["trained"] for each in runs])
         best = max(each["test_accuracy"] for each in runs)
+        looking = max(_looked_up(each["directory"]) for each in runs)
         several = mixed(runs)
         if several:
             say(
                 f"{', '.join(map(str, key))}: these {len(runs)} runs differ in {', '.join(several)}, so there is no interval; add that to --group-by, or --where"
             )
         found.append(dict(zip(by, key, strict=True)) | {"runs": hit.total, "grokked": hit.count, "low": None if several else hit.low, "high": None if several else hit.high, "mixed": several, "median": time.median,
-                                                        "restricted_mean": time.restricted_mean, "horizon": time.horizon, "best_final_accuracy": best})  # fmt: skip
+                                                        "restricted_mean": time.restricted_mean, "horizon": time.horizon, "best_final_accuracy": best, "lookup_accuracy": looking})  # fmt: skip
         lines.append(
             [
                 *key,
@@ -204,11 +216,22 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
                 "" if time.median is None else f"{time.median:,.0f}",
                 f"{time.restricted_mean:,.0f} up to {time.horizon:,.0f}",
                 best,
+                looking,
             ]
         )
     if options.export:
         _export(options.export, found, are_runs=False)
     _print(
-        options, [*by, "grokked", "95 % interval", "median step", "mean step, restricted", "best final accuracy"], lines
+        options,
+        [
+            *by,
+            "grokked",
+            "95 % interval",
+            "median step",
+            "mean step, restricted",
+            "best final accuracy",
+            "by looking up",
+        ],
+        lines,
     )
     return {"groups": found}

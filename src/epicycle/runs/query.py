@@ -109,6 +109,8 @@ def _meets(value: Any, sign: str, wanted: str, text: str) -> bool:
             "<=": value <= number,
             ">=": value >= number,
         }[sign]
+    if isinstance(value, bool):
+        wanted = wanted.capitalize()  # true or True
     if sign in ("=", "!="):
         return (str(value).replace(" ", "") == wanted.replace(" ", "")) == (sign == "=")
     raise ConfigError(f"got condition {text!r}, which compares a text by size; expected = != or ~. Mend it.")

@@ -6,14 +6,16 @@ That a run does not grok can only be told at the paper's 300,000 steps.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import NamedTuple
 
 from epicycle.runs.directory import Run
 from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch, source_of
 from epicycle.studies.ledger import Reading
 from epicycle.sweep.grid import Condition
-from epicycle.tasks.modular import TaskConfig, modular_task
+from epicycle.tasks.modular import TaskConfig, looked_up, modular_task
+
+GROKKED = 0.99
+"""Test accuracy, in the paper's sense and ours."""
 
 Measure = Callable[[Study, int], Reading]
 
@@ -36,14 +38,9 @@ def missing(seed: int, condition: Condition) -> Reading:
     return Reading(seed, None, None, None, f"not run: {condition.label}")
 
 
-@cache
-def _lookup(task: TaskConfig) -> float:
-    return modular_task(task).lookup_accuracy()
-
-
 def baseline(condition: Condition, seed: int) -> float:
     """Test accuracy that looking up a trained question with interchangeable numbers, or guessing, would reach."""
-    return _lookup(
+    return looked_up(
         TaskConfig(
             formulas=condition.formulas, modulus=condition.modulus, train_fraction=condition.fraction, split_seed=seed
         )
@@ -115,16 +112,23 @@ def _look(condition: Condition, study: Study, seed: int) -> Looked:
         return Looked(None, None, None, None, absent.note if absent else "")
     best = max(line["test_accuracy"] for line in study.history(condition, seed))
     steps = trained_steps(run)
-    told = True if best >= 0.99 else (False if steps >= PUBLISHED_STEPS else None)
+    told = True if best >= GROKKED else (False if steps >= PUBLISHED_STEPS else None)
     return Looked(best, baseline(condition, seed), steps, told, when(condition, run))
 
 
 def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
     """Lowest best test accuracy of several conditions; control: the baseline without a rule of that one.
 
-    One run that has not grokked by the paper's last step tells that the rule does not hold, whatever the others do.
+    One run that has not grokked by the paper's last step tells that the rule does not hold, whatever the others do. A condition whose
+    baseline is a grok already is left out, and named: there accuracy tells nothing of a rule.
     """
-    looks = [_look(condition, study, seed) for condition in conditions]
+    every = [_look(condition, study, seed) for condition in conditions]
+    looks = [look for look in every if look.baseline is None or look.baseline < GROKKED]
+    empty = [
+        f"{look.note} (tells nothing: looking up gives {look.baseline:.1%})" for look in every if look not in looks
+    ]
+    if not looks:
+        return Reading(seed, None, None, None, "; ".join(empty))
     told = [look.has_grokked for look in looks]
     if False not in told and (absent := [look for look in looks if look.best is None]):
         return Reading(seed, None, None, None, absent[0].note)
@@ -132,7 +136,12 @@ def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
     holds = False if False in told else (None if None in told else True)
     worst = min(found, key=lambda look: look.best or 0.0)
     return Reading(
-        seed, worst.best, worst.baseline, holds, "; ".join(look.note for look in looks), is_censored=holds is None
+        seed,
+        worst.best,
+        worst.baseline,
+        holds,
+        "; ".join([*(look.note for look in looks), *empty]),
+        is_censored=holds is None,
     )
 
 
@@ -264,7 +273,7 @@ def mixture(
     first: dict[str, int | None] = {}
     best = {name: max(line["tasks"][name]["test_accuracy"] for line in history) for name in history[0]["tasks"]}
     for name in best:
-        first[name] = next((line["step"] for line in history if line["tasks"][name]["test_accuracy"] >= 0.99), None)
+        first[name] = next((line["step"] for line in history if line["tasks"][name]["test_accuracy"] >= GROKKED), None)
     note = f"{condition.label}: " + ", ".join(
         f"{name} {'not by ' + format(trained_steps(run), ',') + f' ({best[name]:.1%})' if step is None else f'at {step:,}'}" for name, step in first.items())  # fmt: skip
     is_whole = all(step is not None for step in first.values())
@@ -303,7 +312,7 @@ def plateaus(pairs: Sequence[tuple[tuple[str, ...], Condition]], study: Study, s
         ).num_examples("test")
         margin = max(margin, 3 * math.sqrt((together * (1 - together) + single * (1 - single)) / count))
     value = min(gain for gain, _ in gains)
-    if any(together >= 0.99 for _, together in gains):
+    if any(together >= GROKKED for _, together in gains):
         return Reading(seed, value, margin, False, "; ".join(notes))
     return Reading(seed, value, margin, value > margin if told else None, "; ".join(notes), is_censored=not told)
 

@@ -55,7 +55,7 @@ def _claim(name: str, statement: str, source: str, published: str, measured: str
 
 
 def _groks(name: str, statement: str, source: str, *conditions: Condition) -> Claim:
-    return _claim(name, statement, source, "groks (3 seeds, averaged)", "lowest best test accuracy", "best by looking up", "0.99 in every condition, within 300,000 steps",
+    return _claim(name, statement, source, "groks (3 seeds, averaged)", "lowest best test accuracy", "best by looking up", "0.99 in every condition, within 300,000 steps; one that looking up alone brings there tells nothing",
                   partial(groks, conditions), *conditions)  # fmt: skip
 
 
@@ -131,7 +131,8 @@ CLAIMS: tuple[Claim, ...] = (
     _groks("C4", "ab + a + b, a^2 + b, a^3 + 2b and a^3 - 2b grok from 30 %.", "Table A.5",
            *(scratch(text) for text in ("a*b + a + b", "a^2 + b", "a^3 + 2*b", "a^3 - 2*b"))),
     _groks("C5a", "a^2 + b^2 groks from 30 %.", "Table A.5", POWERS[0]),
-    _groks("C5b", "a^n + b^n (n = 3 to 7) and a^2 - b^2 grok from 30 %.", "Table A.5", *POWERS[1:], scratch("a^2 - b^2")),
+    _groks("C5b", "a^n + b^n (n = 3 to 7) grok from 30 %.", "Table A.5", *POWERS[1:]),
+    _groks("C5c", "a^2 - b^2 groks from 30 %.", "Table A.5", scratch("a^2 - b^2")),
     _groks("C6a", "(a + b)^n (n = 2, 3, 4), (a + b)^2 + a + b and (a - b)^2 grok from 30 %.", "Table A.5", SUMS[2], SUMS[3], SUMS[4],
            scratch("(a + b)^2 + a + b"), scratch("(a - b)^2")),
     _groks("C6b", "(a + b)^n (n = 5, 6, 7) grok from 30 %.", "Table A.5", SUMS[5], SUMS[6], SUMS[7]),
@@ -174,7 +175,7 @@ CLAIMS: tuple[Claim, ...] = (
            "share of runs", "with another run's accuracy", "all runs", partial(inflections, (PLUS, TIMES, POWERS[0]), of_grokked=True), PLUS, TIMES, POWERS[0]),
     _claim("C18b", "In runs of a^2 + ab + b^2 and 2a + b that do not grok, neither FFD nor FCR falls.", "section 5.4", "interpretive", "share of runs", "", "all runs",
            partial(inflections, FAILING, of_grokked=False), *FAILING),
-    _claim("C18c", "The same as C18a of eleven conditions that grok from 30 % (a + b also from 50 %).", "section 5.4", "interpretive", "share of runs",
+    _claim("C18c", "The same as C18a of eleven conditions that grok from 30 % (a + b also from 50 %), but those that looking up alone brings there.", "section 5.4", "interpretive", "share of runs",
            "with another run's accuracy", "all runs", partial(inflections, GROKKING, of_grokked=True), *GROKKING),
     _claim("C19", "A lower threshold eta makes FFD fall later, a higher one earlier.", "App. H", "shown in curves", "half-time at eta 0.3", "at eta 0.7",
            "0.3 after 0.5 after 0.7", thresholds, PLUS),

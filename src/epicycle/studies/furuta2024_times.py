@@ -14,7 +14,16 @@ from epicycle.fourier.measures import ffd
 from epicycle.fourier.spectra import fourier_norms
 from epicycle.models.sites import embedding
 from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch
-from epicycle.studies.furuta2024_accuracy import PLUS, first_step, missing, trained_steps, ungrokked, when
+from epicycle.studies.furuta2024_accuracy import (
+    GROKKED,
+    PLUS,
+    baseline,
+    first_step,
+    missing,
+    trained_steps,
+    ungrokked,
+    when,
+)
 from epicycle.studies.furuta2024_spectra import FALLS, MEASURES, series_of
 from epicycle.studies.ledger import Reading
 from epicycle.sweep.grid import Condition
@@ -34,7 +43,8 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
     """Share of grokked runs in which FFD or FCR of W_E or W_L falls, together with accuracy; or of the others in which none falls.
 
     Together: Spearman correlation with test accuracy below 0, and half-times t with |log10 of their ratio| < 0.3. An event seen at one
-    evaluation happened after the one before it; where that leaves open whether two half-times are so near, the run is not counted.
+    evaluation happened after the one before it; where that leaves open whether two half-times are so near, the run is not counted. Nor
+    is one of a condition that looking up alone brings to a grok: its accuracy may rise without any rule.
     Control: the share by half-time alone had each run's accuracy been that of another run. Of `conditions`, those that (did not) grok.
     """
     curves, short = [], []
@@ -42,6 +52,8 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
         run = study.finished(condition, seed)
         if run is None:
             return missing(seed, condition)
+        if of_grokked and baseline(condition, seed) >= GROKKED:
+            continue
         if (first_step(run) is not None) != of_grokked:
             short += [when(condition, run)] * (of_grokked and trained_steps(run) < PUBLISHED_STEPS)
             continue

@@ -251,6 +251,12 @@ def split(config: TaskConfig, operands: np.ndarray) -> tuple[np.ndarray, np.ndar
     return by_place[is_train], by_place[~is_train]
 
 
+@functools.cache
+def looked_up(config: TaskConfig) -> float:
+    """Share of the test questions of a configuration that need no rule: see `Task.lookup_accuracy`."""
+    return modular_task(config).lookup_accuracy()
+
+
 def modular_task(config: TaskConfig) -> Task:
     """Build the table of a configuration.
 
