@@ -262,6 +262,18 @@ def test_jobs_follow_their_order_and_fail_with_their_sentence():
     assert found == {"a": 10, "b": 12, "c": 22}
     assert seen[-1].finished == 3
     assert seen[-1].seconds_left == 0
+    seen.clear()
+    again = [
+        Job("kept", _double, (1,), cost=0.0),
+        Job("new", _double, (1,), ("kept",), cost=5e6),
+        Job("next", _double, (1,), ("new",), cost=5e6),
+    ]
+    run_jobs(again, LocalPool(1), progress=seen.append, every_seconds=0.1)
+    early = [now.seconds_left for now in seen if now.finished <= 1]
+    assert early and set(early) == {None}  # what was there already tells nothing of the rest
+    assert all(
+        now.seconds_left is None or now.seconds_left < 60 for now in seen
+    )  # half of the work is done after some seconds
     with pytest.raises(RunError, match="Mend it"):
         run_jobs([Job("x", _fail), Job("y", _double, (1,), ("x",))], LocalPool(1))
 

@@ -18,7 +18,7 @@ class Job(NamedTuple):
     """Something to do after others: `work(results of after, *arguments)`.
 
     `work` is a function at the top of a module, so that another process finds it. `cost` is its expected share of the
-    time, in any unit; only the forecast depends on it.
+    time, in any unit, 0 where nothing is left to do; only the forecast depends on it.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Engine(Protocol):
 
 
 class JobProgress(NamedTuple):
-    """What progress is told: names of the running jobs, costs done and in all, seconds so far."""
+    """What progress is told: names of the running jobs, costs done and in all, seconds so far, and since the first job with a cost began."""
 
     running: tuple[str, ...]
     finished: int
@@ -63,11 +63,14 @@ class JobProgress(NamedTuple):
     done: float
     total: float
     seconds: float
+    working: float
 
     @property
     def seconds_left(self) -> float | None:
-        """Forecast from the cost of the finished jobs; None before the first has ended."""
-        return self.seconds * (self.total - self.done) / self.done if self.done else None
+        """Forecast from the cost of the finished jobs; None before the first that has one has ended."""
+        if self.finished == self.jobs:
+            return 0.0
+        return self.working * (self.total - self.done) / self.done if self.done else None
 
 
 def run_jobs(
@@ -99,7 +102,7 @@ def run_jobs(
     results: dict[str, Any] = {}
     failed: dict[str, EpicycleError] = {}
     attempts: dict[str, int] = {}
-    total, began = sum(job.cost for job in jobs), time.perf_counter()
+    total, began, working_since = sum(job.cost for job in jobs), time.perf_counter(), None
     try:
         while waiting or running:
             waiting = [job for job in waiting if not any(name in failed for name in job.after)]
@@ -107,6 +110,8 @@ def run_jobs(
             for job in ready[: engine.free()]:
                 waiting.remove(job)
                 running[job.name] = job
+                if job.cost and working_since is None:
+                    working_since = time.perf_counter()
                 engine.begin(job, {name: results[name] for name in job.after})
             for job, outcome in engine.finished(every_seconds):
                 del running[job.name]
@@ -126,7 +131,9 @@ def run_jobs(
                 else:
                     results[job.name] = outcome
             spent = sum(job.cost for job in jobs if job.name in results)
-            progress(JobProgress(tuple(running), len(results), len(jobs), spent, total, time.perf_counter() - began))
+            now = time.perf_counter()
+            working = 0.0 if working_since is None else now - working_since
+            progress(JobProgress(tuple(running), len(results), len(jobs), spent, total, now - began, working))
     except BaseException:
         engine.close(now=True)
         raise

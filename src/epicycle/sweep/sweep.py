@@ -43,7 +43,7 @@ def jobs_of(
             grok_job,
             (each.config, str(root), given, source),
             (each.after,) if each.after in names else (),
-            1.0 + each.pairs * each.steps,
+            float(each.pairs * each.steps),
         )
         for each in planned
     ]
