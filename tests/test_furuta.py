@@ -525,6 +525,7 @@ def test_bad_input(tmp_path, capsys):
     for words, said in (
         (["--only", "C99"], "C99"),
         (["--max-steps", "0"], "--max-steps 0"),
+        (["--max-steps", "333"], "Try 300"),
         (["--seeds", "0"], "--seeds 0"),
         (["--arms", "scratch"], "--arms"),
     ):

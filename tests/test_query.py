@@ -207,6 +207,8 @@ def test_sql_and_parquet(root, tmp_path):
     assert duckdb.sql(f"SELECT count(*) FROM read_parquet('{tmp_path / 'it'!s}''s.parquet')").fetchall() == [(7,)]
     assert json.loads(json.dumps(query(table, "SELECT 1.5 AS x, DATE '2024-01-02' AS d")[1])) == [[1.5, "2024-01-02"]]
     write_parquet(table, tmp_path / "new" / "runs.parquet")
+    with pytest.raises(DataError, match="empty query"):
+        query(table, " ")
     with pytest.raises(DataError, match="DuckDB refuses"):
         query(table, "SELECT * FROM nothing")
     secret = tmp_path / "secret.csv"

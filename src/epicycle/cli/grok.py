@@ -127,11 +127,14 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
     from epicycle.training.build import slow_reason
     from epicycle.training.config import to_dict
     from epicycle.training.engine import chosen_device
+    from epicycle.training.transfer import take
 
     device = chosen_device(options.device)
     source_root = _source(options).path.parent if getattr(options, "source", None) else None
     for config in chosen:
-        modular_task(config.task)  # refuses what cannot be trained before anything is written
+        take(
+            config, modular_task(config.task), source_root or options.out
+        )  # refuses what cannot be trained before anything is said or written
     for config in chosen:
         say(f"run: {options.out}/{run_id(config.name, to_dict(config))}")
     if device == "cpu" and (reason := slow_reason()):

@@ -175,8 +175,10 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     from epicycle.training.engine import chosen_device
 
     _check(only, [*(claim.id for claim in CLAIMS), "A5", "T1", *(claim.id for claim in CELLS if claim.id in only)])
-    if options.max_steps is not None and options.max_steps < 1:
-        raise ConfigError(f"got --max-steps {options.max_steps}; expected at least 1. Try 100000.")
+    if options.max_steps is not None and (options.max_steps < 1 or options.max_steps % 100):
+        raise ConfigError(
+            f"got --max-steps {options.max_steps}; expected a multiple of 100, since runs are evaluated every 100 steps. Try {max(options.max_steps // 100 * 100, 100)}."
+        )
     seeds = (
         None
         if options.seeds is None and options.seed == 0
@@ -188,8 +190,9 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     configs = wanted_runs(conditions, chosen, options.out)
     planned = plan(configs, options.out) if configs else ()
     rest = cost(planned)
-    say(f"{len(claims)} claims need {len(planned)} runs, of which {rest.runs} are to do: at most {rest.steps:,} steps, "
-        f"{spelled_seconds(rest.core_seconds / options.threads)} on {options.threads} cores if none groks early")  # fmt: skip
+    some = lambda count, what: f"{count} {what}{'s' * (count != 1)}"  # noqa: E731
+    say(f"{some(len(claims), 'claim')}, {some(len(planned), 'run')}, of which {rest.runs} are to do: at most {rest.steps:,} steps, "
+        f"{spelled_seconds(rest.core_seconds / options.threads)} on {some(options.threads, 'core')} if none groks early")  # fmt: skip
     if options.plan:
         status = {each.id: each.status for each in planned}
         for claim in claims:

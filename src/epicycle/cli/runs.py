@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         known, missing = [r for r in table if r[name] is not None], [r for r in table if r[name] is None]
         table = sorted(known, key=lambda r: r[name], reverse=options.descending) + missing
     table = table[: options.limit]
-    if options.sql:
+    if options.sql is not None:
         from epicycle.runs.sql import query
 
         names, found = query(table, options.sql)

@@ -162,7 +162,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     planned = plan(chosen, options.out)
     rest = cost(planned, chosen_device(options.device) if options.engine == "stacked" else None)
     workers = 1 if options.engine == "stacked" else options.threads
-    say(f"{len(planned):,} runs, {rest.runs:,} to do: at most {rest.steps:,} steps, {spelled_seconds(rest.core_seconds / workers)} on {workers} "
+    say(f"{len(planned):,} run{'s' * (len(planned) != 1)}, {rest.runs:,} to do: at most {rest.steps:,} steps, {spelled_seconds(rest.core_seconds / workers)} on {workers} "
         f"core{'s' * (workers != 1)} of this machine if none groks early")  # fmt: skip
     if options.plan:
         return plan_as_json(planned, rest)

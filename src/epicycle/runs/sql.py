@@ -52,6 +52,8 @@ def query(table: Sequence[dict[str, Any]], text: str) -> tuple[list[str], list[t
     """
     import re
 
+    if not text.strip():
+        raise DataError("got an empty query; expected SQL over the tables runs and history. Try SELECT * FROM runs.")
     connection = _with_runs(table)
     import duckdb
 
