@@ -16,12 +16,28 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def figures(reading: dict) -> str:
+    """Value and control of one seed, as far as there are any."""
+    value, control = number(reading["value"]), number(reading["control"])
+    return f"{value}{f' against {control}' if control else ''}. " if value else ""
+
+
+def counted(runs: list[dict]) -> str:
+    """How many runs, and how many different ones: a run of fixed length may be the beginning of a longer one."""
+    same = {json.dumps([{**run["condition"], "steps": None}, run["seed"]]) for run in runs}
+    return (
+        f"{len(runs)} runs ({len(same)} different ones: the others are the same training cut at another step)"
+        if len(same) < len(runs)
+        else f"{len(runs)} runs"
+    )
+
+
 def introduction(found: dict, verdicts: str) -> list[str]:
     """What was run, and how to read the table."""
-    rule = "A verdict needs three seeds: confirmed if the rule holds in all, refuted if in none. Published and measured values stand in columns of their own."
+    rule = "A verdict needs three seeds (one reading where nothing is trained): confirmed if the rule holds in all, refuted if in none. Published and measured values stand in columns of their own."
     preset = found["preset"]
     if isinstance(preset, dict):
-        return ["# Ledger of Furuta et al. 2024", "", f"Made by `{found['command']}` and `examples/ledger_page.py`. {len(found['runs'])} runs of at most {preset['max_steps']:,} steps, "
+        return ["# Ledger of Furuta et al. 2024", "", f"Made by `{found['command']}` and `examples/ledger_page.py`. {counted(found['runs'])} of at most {preset['max_steps']:,} steps, "
                 f"seeds {', '.join(map(str, preset['seeds']))}: {verdicts}.", "", f"{rule} That something never groks can only be told at 300,000 steps."]  # fmt: skip
     config = found["config"]
     shape = config["shape"]
@@ -47,6 +63,8 @@ def page(found: dict) -> str:
         ours = "; ".join(f"{r.get('what', '')}: {number(r['value'])}" for r in told)
         if c["measured"] is not None:
             ours = f"{number(c['measured'])} ({number(c['interval'][0])} to {number(c['interval'][1])})"
+            if len(told) < len(c["readings"]):
+                ours += f", {len(told)} of {len(c['readings'])} seeds"
         cells = (
             c["id"],
             c["statement"],
@@ -60,11 +78,7 @@ def page(found: dict) -> str:
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     lines += ["", "## Seed by seed", ""]
     for c in found["claims"]:
-        notes = [
-            f"seed {r['seed']}: {number(r['value'])} against {number(r['control'])}. {r['note']}".strip()
-            for r in c["readings"]
-            if r["note"]
-        ]
+        notes = [f"seed {r['seed']}: {figures(r)}{r['note']}".strip() for r in c["readings"] if r["note"]]
         if notes:
             lines.append(f"- **{c['id']}** ({c['reason'].split('. ')[0]}): " + "; ".join(notes))
     if "runs" in found:

@@ -81,7 +81,7 @@ def axes(ax: Any = None, width: float = 6.3, height: float = 2.4) -> Any:
 
 
 def svg(fig: Any, title: str) -> str:
-    """The figure as an <svg> element that scales with its container, with `title` for those who cannot see it."""
+    """The figure as an <svg> element that scales with its container, up to type of about the page's, with `title` for those who cannot see it."""
     import matplotlib
 
     out = io.StringIO()
@@ -94,4 +94,4 @@ def svg(fig: Any, title: str) -> str:
     from html import escape
 
     head, rest = text.split(">", 1)
-    return f'{head} role="img" aria-label="{escape(title, quote=True)}"><title>{escape(title)}</title>{rest}'
+    return f'{head} style="max-width: {fig.get_figwidth() * 128:.0f}px" role="img" aria-label="{escape(title, quote=True)}"><title>{escape(title)}</title>{rest}'

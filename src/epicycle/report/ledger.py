@@ -19,7 +19,7 @@ def ledger_section(entries: Sequence[Entry], caveat: str) -> Section:
     body = table(list(HEADER), rows)
     body += table(["claim", "verdict", "why"], [[e.claim.id, e.verdict, e.reason] for e in entries])
     return Section("ledger", "Ledger", "Every claim of the paper that this preset can grade, and those it cannot.", body,
-                   (caveat, "Confirmed: the rule holds in every seed of at least three; refuted: in none; undetermined: otherwise, or fewer than three seeds can tell."))  # fmt: skip
+                   (caveat, "Confirmed: the rule holds in every seed of at least three (in one reading where nothing is trained); refuted: in none; undetermined: otherwise, or fewer can tell."))  # fmt: skip
 
 
 def _measured(entry: Entry) -> str:

@@ -77,6 +77,8 @@ def render(page: Page, numbers_file: str = "report.json") -> str:
 
 PROSE = 24
 """Characters above which a cell makes its column one of words, set from the left."""
+SHORT = 12
+"""Characters up to which a column of figures is not broken into lines."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> str:
@@ -87,7 +89,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "
         return str(escape(number(value) if isinstance(value, float | int) and not isinstance(value, bool) else value))
 
     is_prose = [any(isinstance(row[i], str) and len(row[i]) > PROSE for row in rows) for i in range(len(header))]
-    kind = lambda i: " class='prose'" if is_prose[i] else ""  # noqa: E731
+    is_short = [all(len(cell(row[i])) <= SHORT for row in rows) for i in range(len(header))]
+    kind = lambda i: " class='prose'" if is_prose[i] else (" class='short'" if is_short[i] else "")  # noqa: E731
     head = "".join(f"<th scope='col'{kind(i)}>{escape(name)}</th>" for i, name in enumerate(header))
     body = "".join(
         "<tr>" + "".join(f"<td{kind(i)}>{cell(value)}</td>" for i, value in enumerate(row)) + "</tr>" for row in rows

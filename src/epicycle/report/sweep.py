@@ -182,7 +182,7 @@ def _matrix(grid: Grid, conditions: Sequence[Condition], title: str) -> str:
         draw.matrix(values, labels, [f"from {s}" for s in sources], targets, ax, title)
         return drawing(
             style.svg(fig, f"Transfer matrix, {title}"),
-            "Seeds that grokked and median step; green: earlier than from scratch, red: later or never.",
+            "Seeds that grokked and median step; green: earlier than from scratch, red: later or never, yellow: as late, or neither grokked; white: nothing from scratch to compare with.",
         )
 
 

@@ -106,12 +106,13 @@ def grade(claim: Claim, study: Any, *, least: int | None = None, unit: str = "se
         return Entry(claim, "not run", (), claim.needs)
     told = [r for r in readings if r.holds is not None]
     censored = [r for r in readings if r.holds is None and r.is_censored]
+    holds = sum(bool(r.holds) for r in told)
     if censored and len(told) >= least:
         return Entry(
             claim,
             "undetermined",
             readings,
-            f"{len(censored)} of {len(readings)} {unit} were not looked at long enough: leaving them out would choose by the outcome. {censored[0].note}",
+            f"the rule holds in {holds} of {len(told)} {unit}; {len(censored)} of {len(readings)} were not looked at long enough, and leaving them out would choose by the outcome. {censored[0].note}",
         )
     if len(told) < least:
         notes = "; ".join(dict.fromkeys(r.note for r in readings if r.note))
@@ -119,9 +120,8 @@ def grade(claim: Claim, study: Any, *, least: int | None = None, unit: str = "se
             claim,
             "undetermined",
             readings,
-            f"{len(told)} of {len(readings)} {unit} could be read, {least} are needed. {notes or claim.needs}",
+            f"{len(told)} of {len(readings)} {unit} could be read{f' (the rule holds in {holds})' if told else ''}, {least} are needed. {notes or claim.needs}",
         )
-    holds = sum(bool(r.holds) for r in told)
     if holds == len(told):
         return Entry(claim, "confirmed", readings, f"the rule holds in {holds} of {len(told)} {unit}")
     if holds == 0:

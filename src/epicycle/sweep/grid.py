@@ -35,7 +35,7 @@ class Condition(NamedTuple):
     @property
     def rival(self) -> "Condition":
         """The same from scratch."""
-        return self._replace(parts=(), source=None)
+        return self._replace(parts=(), source=None, steps=None)
 
 
 class Grid:
