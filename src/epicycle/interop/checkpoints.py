@@ -6,6 +6,7 @@ Sources of the layouts: Furuta et al. 2024 (frt03/grok_mod_poly), Nanda et al. 2
 (fjzzq2002/pizza), TransformerLens.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,7 +69,9 @@ def _open(file: Path) -> Any:
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files if arrays[name].dtype.kind == "f"}
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is said below in one sentence
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         first = _first_sentence(error)
         raise DataError(f"got {file}, which cannot be opened as tensors alone ({first}); expected .safetensors, .npz, or .pt with weights only, since nothing "
