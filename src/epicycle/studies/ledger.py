@@ -100,6 +100,8 @@ def grade(claim: Claim, study: Any, *, least: int | None = None, unit: str = "se
     """
     if claim.measure is None:
         return Entry(claim, "not run", (), claim.needs)
+    if claim.least == 1:
+        unit = "readings"  # nothing is trained
     least = claim.least if least is None else least
     readings = tuple(claim.measure(study))
     if not readings:
