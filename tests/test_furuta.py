@@ -469,6 +469,15 @@ def test_sources_come_with_their_targets():
     assert values.task.split_seed == source.task.split_seed == values.seed == 1
 
 
+def test_a_source_of_several_is_trained_once_and_first(tmp_path, monkeypatch):
+    swept = []
+    monkeypatch.setattr(furuta2024, "sweep", lambda configs, *_, **__: swept.append([each.name for each in configs]))
+    wanted = closure([transfer("a - b", target, "body") for target in ("a + b", "a*b")])
+    furuta2024.reproduce("full", wanted, tmp_path, seeds=[5])
+    assert swept[0] == ["a-b-p97-seed5"]
+    assert swept[1] == ["a-b-p97-seed5", "a+b-p97-frozen-body-seed5", "ab-p97-frozen-body-seed5"]
+
+
 def test_published_tables():
     assert published_cell("a^2 + a*b + b^2", 0.3) == "34 %"
     assert published_cell("a^2 + a*b + b^2", 0.8) == "groks"

@@ -182,10 +182,8 @@ def reproduce(
     first = engine() if engine else None  # refuses what cannot work before anything is written
     run = _study_run(chosen, wanted, root, given, claims)
     with run.lock():
-        for stage in (
-            tuple(source_of(c) for c in wanted if c.source is not None),
-            wanted,
-        ):  # sources first: some might not grok
+        sources = tuple(dict.fromkeys(source_of(c) for c in wanted if c.source is not None))
+        for stage in (sources, wanted):  # sources first: some might not grok
             if configs := wanted_runs(stage, chosen, root):
                 sweep(configs, root, first or (engine() if engine else None), progress=progress, warn=warn, given=given)
                 first = None
