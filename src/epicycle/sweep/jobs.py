@@ -55,22 +55,25 @@ class Engine(Protocol):
 
 
 class JobProgress(NamedTuple):
-    """What progress is told: names of the running jobs, costs done and in all, seconds so far, and since the first job with a cost began."""
+    """What progress is told: names of the running jobs, costs done, under way and in all, seconds so far, and since the first job with a cost began."""
 
     running: tuple[str, ...]
     finished: int
     jobs: int
     done: float
+    under_way: float
     total: float
     seconds: float
     working: float
 
     @property
     def seconds_left(self) -> float | None:
-        """Forecast from the cost of the finished jobs; None before the first that has one has ended."""
+        """Forecast from the cost of the finished jobs; None while it is less than what is under way, of which nobody knows how far it is."""
         if self.finished == self.jobs:
             return 0.0
-        return self.working * (self.total - self.done) / self.done if self.done else None
+        return (
+            self.working * (self.total - self.done) / self.done if self.done >= self.under_way and self.done else None
+        )
 
 
 def run_jobs(
@@ -133,7 +136,10 @@ def run_jobs(
             spent = sum(job.cost for job in jobs if job.name in results)
             now = time.perf_counter()
             working = 0.0 if working_since is None else now - working_since
-            progress(JobProgress(tuple(running), len(results), len(jobs), spent, total, now - began, working))
+            under_way = sum(job.cost for job in running.values())
+            progress(
+                JobProgress(tuple(running), len(results), len(jobs), spent, under_way, total, now - began, working)
+            )
     except BaseException:
         engine.close(now=True)
         raise
