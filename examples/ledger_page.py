@@ -60,7 +60,7 @@ def page(found: dict) -> str:
     ]
     for c in found["claims"]:
         told = [r for r in c["readings"] if r["value"] is not None]
-        ours = "; ".join(f"{r.get('what', '')}: {number(r['value'])}" for r in told)
+        ours = "; ".join(number(r["value"]) + (f" ({r['what']})" if r.get("what") else "") for r in told)
         if c["measured"] is not None:
             ours = f"{number(c['measured'])} ({number(c['interval'][0])} to {number(c['interval'][1])})"
             if len(told) < len(c["readings"]):

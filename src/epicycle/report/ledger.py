@@ -27,7 +27,7 @@ def _measured(entry: Entry) -> str:
     values = entry.as_json()
     told = [r for r in entry.readings if r.value is not None]
     if values["measured"] is None:
-        return "; ".join(f"{number(r.value)} ({r.what})" for r in told if r.value is not None)
+        return "; ".join(f"{number(r.value)}{f' ({r.what})' if r.what else ''}" for r in told)
     what = f"{told[0].what}: " if told[0].what else ""
     return f"{what}{number(values['measured'])} ({number(values['interval'][0])} to {number(values['interval'][1])})"
 
