@@ -132,9 +132,8 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
     device = chosen_device(options.device)
     source_root = _source(options).path.parent if getattr(options, "source", None) else None
     for config in chosen:
-        take(
-            config, modular_task(config.task), source_root or options.out
-        )  # refuses what cannot be trained before anything is said or written
+        # refuses what cannot be trained before anything is said or written
+        take(config, modular_task(config.task), source_root or options.out)
     for config in chosen:
         say(f"run: {options.out}/{run_id(config.name, to_dict(config))}")
     if device == "cpu" and (reason := slow_reason()):
