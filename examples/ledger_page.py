@@ -37,7 +37,7 @@ def introduction(found: dict, verdicts: str) -> list[str]:
     rule = "A verdict needs three seeds (one reading where nothing is trained): confirmed if the rule holds in all, refuted if in none. Published and measured values stand in columns of their own."
     preset = found["preset"]
     if isinstance(preset, dict):
-        return ["# Ledger of Furuta et al. 2024", "", f"Made by `{found['command']}` and `examples/ledger_page.py`. {counted(found['runs'])} of at most {preset['max_steps']:,} steps, "
+        return ["# Ledger of Furuta et al. 2024", "", f"Made by `{found['command']}` and `examples/ledger_page.py`. {counted(found['runs'])} of at most {preset['max_steps']:,} steps (those that frozen weights come from 10,000 or 40,000), "
                 f"seeds {', '.join(map(str, preset['seeds']))}: {verdicts}.", "", f"{rule} That something never groks can only be told at 300,000 steps."]  # fmt: skip
     config = found["config"]
     shape = config["shape"]
