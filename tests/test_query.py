@@ -163,8 +163,8 @@ def test_command_line(root, capsys, tmp_path):
     said = capsys.readouterr().out.splitlines()
     assert said[0].split() == ["formula", "first"]
     assert [int(line.split()[-1]) for line in said[1:]] == [500, 402, 401, 400, 300]
-    assert main(["runs", "--out", str(root), "--where", "afresh=TRUE", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["runs"]) == len([each for each in rows(root)[0] if each["afresh"]])
+    table = [{"afresh": value} for value in (True, False, None)]
+    assert chosen(table, ["afresh=true"]) == chosen(table, ["afresh=True"]) == table[:1]
     assert main(["runs", "--out", str(root), "--group-by", "formula", "--json"]) == 0
     found = {g["formula"]: g for g in json.loads(capsys.readouterr().out)["groups"]}
     assert (found["a + b"]["grokked"], found["a + b"]["runs"], found["a + b"]["median"]) == (2, 3, 500)

@@ -52,15 +52,15 @@ def _outcome(grid: Grid, condition: Condition) -> list[Any]:
 
 
 def _best(grid: Grid, condition: Condition) -> str:
-    """A cell in the layout of the paper's tables: seeds that grokked, or the best test accuracy of all."""
+    """A cell in the layout of the paper's tables: seeds that grokked, or the best test accuracy of all; in brackets what looking up reaches."""
     runs = grid.runs(condition)
     if not runs:
         return ""
     hits = sum(run.record()["steps"]["first"] is not None for run in runs)
     if hits:
-        return f"groks {hits}/{len(runs)}"
+        return f"groks {hits}/{len(runs)} ({_baseline(grid, condition)})"
     best = max(line["test_accuracy"] for seed in grid.seeds for line in grid.history(condition, seed))
-    return f"{best:.1%}"
+    return f"{best:.1%} ({_baseline(grid, condition)})"
 
 
 def success(grid: Grid) -> Section:
@@ -75,11 +75,7 @@ def success(grid: Grid) -> Section:
     if formulas:
         name = lambda f, p: f if p == 97 else f"{f} mod {p}"  # noqa: E731
         heads = [f"r = {r:g}" for r in fractions]
-        measured = [
-            [name(f, p), *(f"{_best(grid, c)} ({_baseline(grid, c)})" if _best(grid, c) else "" for c in cells)]
-            for f, p in formulas
-            for cells in [[Condition((f,), r, modulus=p) for r in fractions]]
-        ]
+        measured = [[name(f, p), *(_best(grid, Condition((f,), r, modulus=p)) for r in fractions)] for f, p in formulas]
         body += table(
             ["measured", *heads],
             measured,
