@@ -255,9 +255,11 @@ def _ratio(condition: Condition, rival: Condition, study: Study, seed: int) -> t
     first, second = first_step(runs[0]), first_step(runs[1])
     if first is None and second is None:
         return None, ""
-    bound = (
-        "at least: not grokked yet" if first is None else ("at most: rival not grokked yet" if second is None else "")
-    )
+    bound = ""
+    if first is None:
+        bound = "at least: not grokked yet"
+    elif second is None:
+        bound = "at most: rival not grokked yet"
     return (first or trained_steps(runs[0])) / (second or trained_steps(runs[1])), bound
 
 
