@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,14 +153,14 @@ def test_failing_ends_where_the_paper_has_it(study, best, trained, expected):
 
 def test_one_counterexample_tells_whatever_the_others_do(study):
     """Of several conditions some were not run, or not long enough: what one of them shows for certain is enough, no more."""
-    [claim] = claims_of(["C4"])
+    [claim] = claims_of(["J59"])
     first, second, *_ = claim.conditions
     failed = study(
         claim.conditions, lambda c, s: {first: {"trained": 300_000, "best": 0.6}, second: {"first": 2000}}.get(c)
     )
     found = grade(claim, failed)
     assert found.verdict == "refuted" and found.readings[0].value == pytest.approx(0.6, abs=0.01)
-    assert "not run: a^3 + 2*b" in found.readings[0].note
+    assert "not run: a*b mod 59" in found.readings[0].note
     [claim] = claims_of(["C7a"])
     first, second, *_ = claim.conditions
     grokked = study(
@@ -198,7 +199,7 @@ def test_a_seed_that_cannot_tell_is_left_out(study, tmp_path, monkeypatch):
 
 
 def test_what_was_run_tells_nothing_of_what_was_not(study):
-    [claim] = claims_of(["C4"])
+    [claim] = claims_of(["J59"])
     some = study(claim.conditions, lambda c, s: {"first": 2000} if c in claim.conditions[:3] else None)
     assert grade(claim, some).verdict == "undetermined" and "not run" in grade(claim, some).reason
     [claim] = claims_of(["C7a"])
@@ -206,6 +207,37 @@ def test_what_was_run_tells_nothing_of_what_was_not(study):
         claim.conditions, lambda c, s: {"trained": 300_000, "best": 0.88} if c in claim.conditions[:3] else None
     )
     assert grade(claim, some).verdict == "undetermined" and "not run" in grade(claim, some).reason
+
+
+@pytest.mark.parametrize(
+    ("bound", "how", "expected"),
+    [
+        (20_000, {"trained": 20_000, "best": 0.36}, "looked at up to 20,000"),  # not grokked within a bound of its own
+        (20_000, {"first": 6_000, "trained": 10_000}, "0 of 3 hold"),  # ended where the longer run would, too
+        (7_000, {"first": 6_000, "trained": 7_000}, "not run"),  # grokked, and cut off before the longer run would end
+    ],
+)
+def test_a_run_of_a_smaller_bound_stands_in(tmp_path, monkeypatch, bound, how, expected):
+    """Nothing is trained: what ended earlier tells as much as it can, and no more."""
+    condition = scratch("a^2 + a*b + b^2")
+    monkeypatch.setattr(sys.modules[__name__], "PRESET", PRESET._replace(max_steps=bound))
+    for seed in PRESET.seeds:
+        made(tmp_path, condition, seed, **how)
+    longer = PRESETS["full"]
+    own = create_run(tmp_path, "study", {"kind": "study"}, {}, {})
+    assert not Study(own, longer, (condition,)).runs(condition)  # only where it is asked for
+    [claim] = claims_of(["C8a"])
+    found = grade(claim, Study(own, longer, (condition,), stand_ins=True))
+    said = "0 of 3 hold" if found.verdict == "refuted" else found.reason
+    assert expected in said
+    if expected.startswith("looked"):
+        for steps in (5_000, 50_000):  # the one that got furthest is taken
+            monkeypatch.setattr(sys.modules[__name__], "PRESET", PRESET._replace(max_steps=steps))
+            made(tmp_path, condition, 0, trained=steps, best=0.36)
+        study = Study(own, longer, (condition,), stand_ins=True)
+        assert study.finished(condition, 0).record()["steps"]["trained"] == 50_000
+        shorter = Study(own, longer._replace(max_steps=30_000), (condition,), stand_ins=True)
+        assert shorter.finished(condition, 0).record()["steps"]["trained"] == 20_000
 
 
 def test_order(study):
@@ -531,6 +563,16 @@ def test_from_training_to_the_page(tmp_path, capsys, browse, monkeypatch):
     assert page.with_suffix(".json").read_text() == before
     assert main([*words, "--json"]) == 0
     assert "of which 0 are to do" in capsys.readouterr().err
+    longer = [word if word != "300" else "90000" for word in words]
+    assert main([*longer, "--no-train", "--json"]) == 0  # nothing is trained: the same runs, as far as they got
+    said = capsys.readouterr()
+    again = json.loads(said.out)
+    assert "7 claims, 21 of 21 runs are there" in said.err
+    assert [c["readings"] for c in again["claims"]] == [c["readings"] for c in found["claims"]]
+    page = json.loads(Path(again["report"]).with_suffix(".json").read_text())
+    assert "--no-train" in page["command"]
+    assert main(["report", str(Path(again["report"]).parent)]) == 0
+    assert json.loads(Path(again["report"]).with_suffix(".json").read_text()) == page
 
 
 def test_bad_input(tmp_path, capsys):
@@ -540,10 +582,13 @@ def test_bad_input(tmp_path, capsys):
         (["--max-steps", "333"], "Try 300"),
         (["--seeds", "0"], "--seeds 0"),
         (["--arms", "scratch"], "--arms"),
+        (["--no-train"], "without a finished run"),
+        (["--no-train", "--plan"], "expected one of them"),
     ):
         assert main(["reproduce", "furuta2024", "--out", str(tmp_path), *words]) == 2
         assert said in capsys.readouterr().err
     assert main(["reproduce", "zhou2024", "--plan", "--out", str(tmp_path)]) == 2
+    assert main(["reproduce", "zhou2024", "--no-train", "--out", str(tmp_path)]) == 2
     with pytest.raises(ConfigError):
         furuta2024.preset("desk")
     assert not list(tmp_path.iterdir())

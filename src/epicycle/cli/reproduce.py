@@ -44,6 +44,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="furuta2024: bound of every run instead of the preset's; not of those that weights are taken from (10,000 steps, a-b 40,000)",
     )
+    parser.add_argument(
+        "--no-train",
+        action="store_true",
+        help="furuta2024: grade what is there, runs that ended at a smaller bound as far as they got, and train nothing",
+    )
     add_engine_options(parser)
     own = parser.add_argument_group(
         "zhou2024 on models that you have",
@@ -102,14 +107,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError("got --arms for furuta2024; expected zhou2024, which has arms. Leave it out.")
         return _furuta2024(options, given_of(options), only)
     if options.paper == "number-text":
-        if only or options.arms or options.max_steps is not None or options.plan:
+        if only or options.arms or options.max_steps is not None or options.plan or options.no_train:
             raise ConfigError(
-                "got --only, --arms, --max-steps or --plan for number-text; expected none of them. Leave it out."
+                "got --only, --arms, --max-steps, --plan or --no-train for number-text; expected none of them. Leave it out."
             )
         return _number_text(options, given_of(options))
-    if options.max_steps is not None or options.plan:
+    if options.max_steps is not None or options.plan or options.no_train:
         raise ConfigError(
-            "got --max-steps or --plan for zhou2024; expected furuta2024, whose runs have a bound. Leave it out."
+            "got --max-steps, --plan or --no-train for zhou2024; expected furuta2024, whose runs have a bound. Leave it out."
         )
     from epicycle.studies.zhou2024_claims import CLAIMS
 
@@ -138,9 +143,17 @@ def _split(text: str) -> list[str]:
 def _check(only: list[str], known: list[str]) -> None:
     """Refuse names that are no claims; P8 stands for P8a and P8b."""
     from epicycle.errors import ConfigError
+    from epicycle.studies.ledger import whole
 
-    if unknown := [name for name in only if name not in {*known, *(each.rstrip("abcd") for each in known)}]:
+    if unknown := [name for name in only if name not in {*known, *(whole(each) for each in known)}]:
         raise ConfigError(f"got claim {unknown[0]!r}; expected some of {', '.join(known)}. Choose from these.")
+
+
+def _asked(entries: Any, only: list[str] | None) -> list[Any]:
+    """The entries that --only names, all without it."""
+    from epicycle.studies.ledger import whole
+
+    return [e for e in entries if not only or {e.claim.id, whole(e.claim.id)} & set(only)]
 
 
 def _as_json(entries: Any, path: Any) -> dict[str, Any]:
@@ -187,23 +200,28 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     chosen = study_preset(options.preset, seeds, options.max_steps)
     claims = claims_of(only or chosen.claims)
     conditions = closure([condition for claim in claims for condition in claim.conditions])
-    configs = wanted_runs(conditions, chosen, options.out)
-    planned = plan(configs, options.out) if configs else ()
-    rest = cost(planned)
-    some = lambda count, what: f"{count} {what}{'s' * (count != 1)}"  # noqa: E731
-    say(f"{some(len(claims), 'claim')}, {some(len(planned), 'run')}, of which {rest.runs} are to do: at most {rest.steps:,} steps, "
-        f"{spelled_seconds(rest.core_seconds / options.threads)} on {some(options.threads, 'core')} if none groks early")  # fmt: skip
-    if options.plan:
-        status = {each.id: each.status for each in planned}
-        for claim in claims:
-            own = [config(condition, seed, chosen) for condition in closure(claim.conditions) for seed in chosen.seeds]
-            done = sum(status.get(run_id(each.name, to_dict(each))) == "finished" for each in own)
-            say(f"{claim.id}: {claim.statement} {done} of {len(own)} runs finished")
-        return plan_as_json(planned, rest)
-    progress = JobsProgress()
-    study = reproduce(options.preset, conditions, options.out, lambda: engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, claims=[claim.id for claim in claims], progress=progress, warn=say,
-                      given=given)  # fmt: skip
-    progress.close()
+    if options.no_train:
+        study = _as_it_is(options, given, conditions, seeds, claims)
+    else:
+        configs = wanted_runs(conditions, chosen, options.out)
+        planned = plan(configs, options.out) if configs else ()
+        rest = cost(planned)
+        some = lambda count, what: f"{count} {what}{'s' * (count != 1)}"  # noqa: E731
+        say(f"{some(len(claims), 'claim')}, {some(len(planned), 'run')}, of which {rest.runs} are to do: at most {rest.steps:,} steps, "
+            f"{spelled_seconds(rest.core_seconds / options.threads)} on {some(options.threads, 'core')} if none groks early")  # fmt: skip
+        if options.plan:
+            status = {each.id: each.status for each in planned}
+            for claim in claims:
+                own = [
+                    config(condition, seed, chosen) for condition in closure(claim.conditions) for seed in chosen.seeds
+                ]
+                done = sum(status.get(run_id(each.name, to_dict(each))) == "finished" for each in own)
+                say(f"{claim.id}: {claim.statement} {done} of {len(own)} runs finished")
+            return plan_as_json(planned, rest)
+        progress = JobsProgress()
+        study = reproduce(options.preset, conditions, options.out, lambda: engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, claims=[claim.id for claim in claims], progress=progress, warn=say,
+                          given=given)  # fmt: skip
+        progress.close()
     stage, places = StageProgress(), [(condition, seed) for condition in conditions for seed in chosen.seeds]
     for done, place in enumerate(places):
         stage("analysing runs", done, len(places))
@@ -220,6 +238,22 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     _tell(entries)
     say(f"report: {path}")
     return _as_json(entries, path)
+
+
+def _as_it_is(options: argparse.Namespace, given: dict[str, Any], conditions: Any, seeds: Any, claims: Any) -> Any:
+    """The study of what is there; nothing is trained."""
+    from epicycle.cli.main import say
+    from epicycle.errors import ConfigError
+    from epicycle.studies.furuta2024 import reproduce
+
+    if options.plan:
+        raise ConfigError("got --no-train with --plan; expected one of them. Leave one out.")
+    study = reproduce(options.preset, conditions, options.out, seeds=seeds, max_steps=options.max_steps,
+                      claims=[claim.id for claim in claims], train=False, given=given)  # fmt: skip
+    count = len(study.conditions) * len(study.seeds)
+    there = sum(len(study.runs(condition)) for condition in study.conditions)
+    say(f"{len(claims)} claims, {there} of {count} runs are there")
+    return study
 
 
 def _number_text(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
@@ -284,7 +318,7 @@ def _given_models(options: argparse.Namespace, models: dict[str, str], only: lis
     entries = ledger(study)
     study.run.update(command=options.typed)
     path = write_model_study(study, entries)
-    shown = [e for e in entries if not only or e.claim.id in only or e.claim.id.rstrip("abcd") in only]
+    shown = _asked(entries, only)
     _tell(shown)
     values = _as_json(shown, path)
     if options.figures:
@@ -342,7 +376,7 @@ def reproduce_and_report(
     path = page.save(study.run.path / "report.html")
     for sentence in page.finding:
         say(sentence)
-    shown = [e for e in entries if not only or e.claim.id in only or e.claim.id.rstrip("abcd") in only]
+    shown = _asked(entries, only)
     if only:
         _tell(shown)
     values = _as_json(shown, path)

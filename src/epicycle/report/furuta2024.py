@@ -22,6 +22,8 @@ def command(study: Study, *, whole: bool = True) -> str:
         words += ["--seed", str(chosen.seeds[0]), "--seeds", str(len(chosen.seeds))]
     if chosen.max_steps != usual.max_steps:
         words += ["--max-steps", str(chosen.max_steps)]
+    if study.run.record()["config"]["resolved"].get("stand_ins"):
+        words.append("--no-train")
     given = study.run.record()["config"]["given"]
     if whole and given.get("only"):
         words += ["--only", shlex.quote(str(given["only"]))]

@@ -126,11 +126,14 @@ class Study(Grid):
         run: The study's own directory, beside its runs.
         chosen: The preset.
         conditions: What was run.
+        stand_ins: Where a run is missing, take the finished one of a smaller bound that got furthest.
     """
 
-    def __init__(self, run: Run, chosen: Preset, conditions: tuple[Condition, ...]):
+    def __init__(self, run: Run, chosen: Preset, conditions: tuple[Condition, ...], *, stand_ins: bool = False):
         super().__init__(
-            {(c, seed): config(c, seed, chosen) for c in conditions for seed in chosen.seeds}, run.path.parent
+            {(c, seed): config(c, seed, chosen) for c in conditions for seed in chosen.seeds},
+            run.path.parent,
+            stand_ins=stand_ins,
         )
         self.run, self.preset = run, chosen
 
@@ -159,6 +162,7 @@ def reproduce(
     seeds: Sequence[int] | None = None,
     max_steps: int | None = None,
     claims: Sequence[str] = (),
+    train: bool = True,
     progress: Callable[[JobProgress], None] = lambda now: None,
     warn: Callable[[str], None] = lambda text: None,
     given: dict[str, Any] | None = None,
@@ -173,12 +177,26 @@ def reproduce(
         seeds: Seeds instead of the preset's.
         max_steps: Bound instead of the preset's.
         claims: Ids of the claims they belong to; they tell studies of the same runs apart.
+        train: False to read back what is there, runs of a smaller bound as far as they got, and train nothing.
         progress: Called about every second.
         warn: Called with a sentence when a worker was lost.
         given: What the user typed.
+
+    Raises:
+        ConfigError: Nothing is to be trained, and nothing is there.
+        EpicycleError: Some runs failed; all others are finished.
     """
     chosen = study_preset(name, seeds, max_steps)
     wanted = closure(conditions)
+    if not train:
+        places = {(c, seed): config(c, seed, chosen) for c in wanted for seed in chosen.seeds}
+        if wanted and not any(map(Grid(places, root, stand_ins=True).runs, wanted)):
+            raise ConfigError(
+                f"got nothing to train and {root} without a finished run of these claims; expected some. Leave --no-train out, or name another --out."
+            )
+        run = _study_run(chosen, wanted, root, given, claims, train=False)
+        run.update(status="finished", outcome="reproduced", provenance=provenance())
+        return Study(run, chosen, wanted, stand_ins=True)
     first = engine() if engine else None  # refuses what cannot work before anything is written
     run = _study_run(chosen, wanted, root, given, claims)
     with run.lock():
@@ -198,11 +216,17 @@ def study_preset(name: str, seeds: Sequence[int] | None = None, max_steps: int |
 
 
 def _study_run(
-    chosen: Preset, wanted: tuple[Condition, ...], root: Path | str, given: dict[str, Any] | None, claims: Sequence[str]
+    chosen: Preset,
+    wanted: tuple[Condition, ...],
+    root: Path | str,
+    given: dict[str, Any] | None,
+    claims: Sequence[str],
+    *,
+    train: bool = True,
 ) -> Run:
     values = {
         "kind": "study", "paper": "furuta2024", "preset": chosen.name, "seeds": list(chosen.seeds), "max_steps": chosen.max_steps, "min_steps": chosen.min_steps,
-        "hold_evaluations": chosen.hold_evaluations, "claims": list(claims),
+        "hold_evaluations": chosen.hold_evaluations, "claims": list(claims), **({} if train else {"stand_ins": True}),
         "conditions": [{"formulas": list(c.formulas), "fraction": c.fraction, "parts": list(c.parts), "source": c.source, **({} if c.modulus == 97 else {"modulus": c.modulus}), **({"steps": c.steps} if c.steps else {})} for c in wanted],
     }  # fmt: skip
     return create_run(Path(root), f"furuta2024-{chosen.name}", values, given or values, provenance())
@@ -223,4 +247,4 @@ def read_study(run: Run) -> Study:
         )
         for c in values["conditions"]
     )
-    return Study(run, chosen, conditions)
+    return Study(run, chosen, conditions, stand_ins=values.get("stand_ins", False))

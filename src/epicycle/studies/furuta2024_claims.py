@@ -38,7 +38,7 @@ from epicycle.studies.furuta2024_spectra import (
     uses_sine,
 )
 from epicycle.studies.furuta2024_times import earlier_fall, inflections, thresholds
-from epicycle.studies.ledger import Claim, Entry, Reading, grade
+from epicycle.studies.ledger import Claim, Entry, Reading, grade, whole
 from epicycle.sweep.grid import Condition
 from epicycle.tasks.operation_names import OPERATIONS
 
@@ -132,16 +132,20 @@ CLAIMS: tuple[Claim, ...] = (
            partial(order, with_minus=False), PLUS, TIMES),
     _fails("C3", "Linear forms, ab + b, ab - b, a^2 - b and (a - b)^3 do not grok from 30 %.", "Table A.5", "2.5 to 9.5 % test accuracy",
            *(scratch(text) for text in (*LINEAR, "a*b + b", "a*b - b", "a^2 - b", "(a - b)^3")), bands=((0.0, 0.15),) * 8, where=", the best below 15 %"),
-    _groks("C4", "ab + a + b, a^2 + b, a^3 + 2b and a^3 - 2b grok from 30 %.", "Table A.5",
-           *(scratch(text) for text in ("a*b + a + b", "a^2 + b", "a^3 + 2*b", "a^3 - 2*b"))),
+    _groks("C4a", "ab + a + b groks from 30 %.", "Table A.5", scratch("a*b + a + b")),
+    _groks("C4b", "a^2 + b groks from 30 %.", "Table A.5", scratch("a^2 + b")),
+    _groks("C4c", "a^3 + 2b and a^3 - 2b grok from 30 %.", "Table A.5", scratch("a^3 + 2*b"), scratch("a^3 - 2*b")),
     _groks("C5a", "a^2 + b^2 groks from 30 %.", "Table A.5", POWERS[0]),
     _groks("C5b", "a^n + b^n (n = 3 to 7) grok from 30 %.", "Table A.5", *POWERS[1:]),
     _groks("C5c", "a^2 - b^2 groks from 30 %.", "Table A.5", scratch("a^2 - b^2")),
-    _groks("C6a", "(a + b)^n (n = 2, 3, 4), (a + b)^2 + a + b and (a - b)^2 grok from 30 %.", "Table A.5", SUMS[2], SUMS[3], SUMS[4],
-           scratch("(a + b)^2 + a + b"), scratch("(a - b)^2")),
-    _groks("C6b", "(a + b)^n (n = 5, 6, 7) grok from 30 %.", "Table A.5", SUMS[5], SUMS[6], SUMS[7]),
+    _groks("C6a", "(a + b)^2 groks from 30 %.", "Table A.5", SUMS[2]),
+    _groks("C6b", "(a + b)^3 groks from 30 %.", "Table A.5", SUMS[3]),
+    _groks("C6c", "(a + b)^4 groks from 30 %, while (a - b)^4 does not (C7a).", "Table A.5", SUMS[4]),
+    _groks("C6d", "(a + b)^2 + a + b groks from 30 %.", "Table A.5", scratch("(a + b)^2 + a + b")),
+    _groks("C6e", "(a - b)^2 groks from 30 %.", "Table A.5", scratch("(a - b)^2")),
+    _groks("C6f", "(a + b)^n (n = 5, 6, 7) grok from 30 %.", "Table A.5", SUMS[5], SUMS[6], SUMS[7]),
     _fails("C7a", "(a - b)^4 stalls from 30 to 60 %.", "Table A.5", "85, 91, 91, 92 %", *(scratch("(a - b)^4", r) for r in (0.3, 0.4, 0.5, 0.6)), **_near(85, 91, 91, 92)),
-    _groks("C7b", "(a - b)^4 groks from 70 %, and (a + b)^4 from 30 %.", "Table A.5", scratch("(a - b)^4", 0.7), SUMS[4]),
+    _groks("C7b", "(a - b)^4 groks from 70 %.", "Table A.5", scratch("(a - b)^4", 0.7)),
     _fails("C8a", "a^2 + ab + b^2 does not grok from 30 %.", "Table A.5", "34 %", scratch("a^2 + a*b + b^2"), **_near(34)),
     _groks("C8b", "a^2 + ab + b^2 groks from 80 %.", "Table A.5", scratch("a^2 + a*b + b^2", 0.8)),
     _groks("C9a", "a^3 + ab groks from 90 %.", "Table A.5", scratch("a^3 + a*b", 0.9)),
@@ -330,9 +334,9 @@ def claims_of(names: Sequence[str]) -> tuple[Claim, ...]:
         for claim in (*CLAIMS, *HELPED, *CELLS)
         if {
             claim.id,
-            claim.id.rstrip("abcd"),
+            whole(claim.id),
             claim.id.partition(":")[0],
-            claim.id.partition(":")[0].rstrip("abcd0123456789"),
+            whole(claim.id.partition(":")[0]).rstrip("0123456789"),
         }
         & set(names)
     )

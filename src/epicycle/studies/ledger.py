@@ -15,6 +15,11 @@ Verdict = Literal["confirmed", "refuted", "undetermined", "not run"]
 MIN_SEEDS = 3
 
 
+def whole(name: str) -> str:
+    """The claim that a part belongs to: P8 for P8a."""
+    return name.rstrip("abcdefgh")
+
+
 class Reading(NamedTuple):
     """What one seed shows of a claim: a number, its control, and whether the rule holds; None where it cannot be told."""
 

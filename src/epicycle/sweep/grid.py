@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from epicycle.analysis.grok import Grok, analyse_run
 from epicycle.runs.directory import Run, open_run, run_id
+from epicycle.sweep.plan import taken_sha
 from epicycle.tasks.operations import formula
 from epicycle.training.config import RunConfig, to_dict
+from epicycle.training.twins import paths_by_name, stand_in
 
 
 class Condition(NamedTuple):
@@ -44,10 +46,14 @@ class Grid:
     Args:
         configs: Configuration of every condition and seed.
         root: Directory of all runs.
+        stand_ins: Where a run is missing, take the finished one of a smaller bound that got furthest.
     """
 
-    def __init__(self, configs: Mapping[tuple[Condition, int], RunConfig], root: Path | str):
+    def __init__(
+        self, configs: Mapping[tuple[Condition, int], RunConfig], root: Path | str, *, stand_ins: bool = False
+    ):
         self.configs, self.root = dict(configs), Path(root)
+        self.stand_ins = paths_by_name(root) if stand_ins else {}
         self.conditions = tuple(dict.fromkeys(condition for condition, _ in configs))
         self.seeds = tuple(sorted({seed for _, seed in configs}))
         self.finished = functools.cache(self._finished)
@@ -55,15 +61,16 @@ class Grid:
         self.grok = functools.cache(self._grok)
 
     def _finished(self, condition: Condition, seed: int) -> Run | None:
-        """The finished run, or None where it is missing."""
+        """The finished run, or what stands in for it; None where it is missing."""
         values = self.configs.get((condition, seed))
         if values is None:
             return None
         path = self.root / run_id(values.name, to_dict(values))
-        if not (path / "run.json").is_file():
-            return None
-        run = open_run(path)
-        return run if run.record()["status"] == "finished" else None
+        if (path / "run.json").is_file() and (run := open_run(path)).record()["status"] == "finished":
+            return run
+        if near := self.stand_ins.get(values.name):
+            return stand_in(values, near, taken_sha(values, self.root))
+        return None
 
     def _history(self, condition: Condition, seed: int) -> list[dict[str, Any]]:
         """Its evaluations; none where it is missing."""

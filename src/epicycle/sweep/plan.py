@@ -67,7 +67,7 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
         task = modular_task(config.task)
         after = None if config.frozen is None or config.frozen.source == "random" else config.frozen.source
         if status == "missing" and (
-            twin := find_twin(config, neighbours.get(config.name, ()), _taken(config, sources))
+            twin := find_twin(config, neighbours.get(config.name, ()), taken_sha(config, sources))
         ):
             status, done = "begun", config.schedule.max_steps if twin.is_end else twin.step
         steps = 0 if status == "finished" else max(config.schedule.max_steps - done, 0)
@@ -89,7 +89,7 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
     return tuple(ordered.values())
 
 
-def _taken(config: RunConfig, sources: Path) -> str | None:
+def taken_sha(config: RunConfig, sources: Path) -> str | None:
     """SHA-256 of the checkpoint that a run will take frozen weights from, as far as its source is finished."""
     if config.frozen is None or config.frozen.source == "random":
         return None

@@ -63,6 +63,37 @@ def _twins(config: RunConfig, paths: Iterable[Path], taken: str | None) -> Itera
                 yield Twin(run, step, step == end)
 
 
+def stand_in(config: RunConfig, paths: Iterable[Path], taken: str | None = None) -> Run | None:
+    """The finished twin that tells how far a configuration has got: None if there is none.
+
+    It ended where the configuration ends, too, or at an earlier bound of its own without a grok. One that grokked and ended before the
+    configuration would is passed over: what is read off its weights would be read too early.
+
+    Args:
+        config: The run that is not there.
+        paths: Directories to look at; those that are no twins are passed over.
+        taken: SHA-256 of the checkpoint that frozen weights are taken from: a twin took the same ones.
+    """
+    own, found = to_dict(config), {}
+    wanted = trajectory(own, taken)
+    for path in paths:
+        if path.name.startswith(".") or not (path / "run.json").is_file():
+            continue
+        try:
+            run = open_run(path)
+            record = run.record()
+        except EpicycleError:
+            continue
+        if record["status"] != "finished" or taken_from(record) != taken:
+            continue
+        if trajectory(record["config"]["resolved"], taken) != wanted:
+            continue
+        trained, end = record["steps"]["trained"], end_of(run.history(), config.schedule)
+        if trained == end or (end is None and record["steps"]["first"] is None):
+            found[trained] = run
+    return found[max(found)] if found else None
+
+
 def paths_by_name(root: Path | str) -> dict[str, list[Path]]:
     """Directories under a root by the readable part of their run's id."""
     found: dict[str, list[Path]] = {}
