@@ -6,6 +6,8 @@ position costs one token per prompt.
 """
 
 import contextlib
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -165,7 +167,7 @@ def batches(lm: LanguageModel, tokens: Sequence[Sequence[int]], size: int = 96) 
                     if done:
                         cache.batch_select_indices(torch.as_tensor(parents[firsts], device=lm.device))
                     ids = torch.as_tensor(block[firsts, done:end], device=lm.device)
-                    lm.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
+                    _pass_on(lm, ids, cache)
                     done, parents = end, np.cumsum(new) - 1
                 cache.batch_select_indices(torch.as_tensor(parents, device=lm.device))
             yield Batch(rows[part], torch.as_tensor(block, device=lm.device), cache)
@@ -174,9 +176,21 @@ def batches(lm: LanguageModel, tokens: Sequence[Sequence[int]], size: int = 96) 
 def answer_step(lm: LanguageModel, batch: Batch) -> Tensor:
     """Final hidden state at the answer position, (b, d), after the final norm; the batch can be used again."""
     with torch.inference_mode():
-        found = lm.model.base_model(input_ids=batch.tokens[:, -1:], past_key_values=batch.cache, use_cache=True)
+        found = _pass_on(lm, batch.tokens[:, -1:], batch.cache)
         batch.cache.crop(-1)
-    return found.last_hidden_state[:, -1]
+    return found[:, -1]
+
+
+def _pass_on(lm: LanguageModel, tokens: Tensor, cache: Any) -> Tensor:
+    """Final hidden states of tokens that come after those in a cache, which they are added to."""
+    model = lm.model.base_model
+    return model(input_ids=tokens, use_cache=True, **{_cache_name(type(model)): cache}).last_hidden_state
+
+
+@functools.cache
+def _cache_name(model: type) -> str:
+    """What a class of models calls its cache: transformers 5.24 renamed it."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def states(lm: LanguageModel, batch: Batch) -> States:

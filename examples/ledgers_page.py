@@ -1,0 +1,102 @@
+"""One page of several ledgers of Furuta et al. 2024: for every claim the verdict that rests on the longest look.
+
+python examples/ledgers_page.py docs/results/furuta2024.md docs/results/furuta2024-quick.json docs/results/furuta2024-laptop-subset.json ...
+
+A claim that several ledgers grade is taken from the one with the largest bound on steps (the later on the command line, of equals),
+whatever the verdicts are. The table of runs has every training of every ledger once, as far as any of them got.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from ledger_page import number
+
+
+def furthest(ledgers: dict[str, dict[str, Any]]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Claim id -> the ledger that looked longest and its entry, in the order of the claims' numbers."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for name in sorted(ledgers, key=lambda name: ledgers[name]["preset"]["max_steps"]):
+        for entry in ledgers[name]["claims"]:
+            found[entry["id"]] = (name, entry)
+    return dict(sorted(found.items(), key=lambda item: _order(item[0])))
+
+
+def _order(claim: str) -> tuple[str, int, str]:
+    """C2a before C10: letters, number, rest."""
+    letters, digits, rest = re.fullmatch(r"([A-Z]+)(\d*)(.*)", claim).groups()  # type: ignore[union-attr]
+    return letters, int(digits or 0), rest
+
+
+def longest(ledgers: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every training once, as far as any ledger followed it: a run cut at a fixed step is the beginning of a longer one."""
+    found: dict[str, dict[str, Any]] = {}
+    for ledger in ledgers.values():
+        for run in ledger["runs"]:
+            key = json.dumps([{**run["condition"], "steps": None}, run["seed"], (run.get("source") or {}).get("sha256")])
+            if key not in found or found[key]["steps"]["trained"] < run["steps"]["trained"]:
+                found[key] = run
+    return sorted(found.values(), key=lambda run: (bool(run["condition"]["parts"]), run["label"], run["seed"]))
+
+
+def _ours(entry: dict[str, Any]) -> str:
+    told = [r for r in entry["readings"] if r["value"] is not None]
+    if entry["measured"] is None:
+        return "; ".join(number(r["value"]) for r in told)
+    return f"{number(entry['measured'])} ({number(entry['interval'][0])} to {number(entry['interval'][1])})"
+
+
+def _row(*cells: Any) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def page(ledgers: dict[str, dict[str, Any]]) -> str:
+    """The text of the page."""
+    chosen = furthest(ledgers)
+    counts: dict[str, int] = {}
+    for _, entry in chosen.values():
+        counts[entry["verdict"]] = counts.get(entry["verdict"], 0) + 1
+    runs = longest(ledgers)
+    said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+    lines = [
+        "# Furuta et al. 2024: every claim graded so far",
+        "",
+        f"{len(chosen)} claims from {len(ledgers)} ledgers, {len(runs)} trainings: {said}. A claim that several ledgers grade is taken from the one that may train longest, whatever its verdict. Made by "
+        "`examples/ledgers_page.py`; the ledgers have the readings seed by seed, controls, provenance and the claims' rules.",
+        "",
+        "A verdict needs three seeds (one reading where nothing is trained): confirmed if the rule holds in all, refuted if in none. Undetermined says why: seeds that disagree, or runs that were not "
+        "looked at for the paper's 300,000 steps. Published and measured values stand in columns of their own.",
+        "",
+        "| ledger | bound on steps | seeds | claims | revision | command |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in ledgers.items():
+        lines.append(_row(f"[{name}]({name}.md)", f"{found['preset']['max_steps']:,}", ", ".join(map(str, found["preset"]["seeds"])), len(found["claims"]),
+                          str(found["provenance"]["revision"])[:7], f"`{found['command']}`"))  # fmt: skip
+    lines += ["", "## Claims", "", "| claim | statement | verdict | published | ours, mean (range) | control | why | ledger | rerun |", "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for claim, (name, entry) in chosen.items():
+        control = f"{number(entry['control'])} {entry['control_is']}".strip()
+        reason = entry["reason"].split(". ")[0]
+        lines.append(_row(claim, entry["statement"], f"**{entry['verdict']}**", entry["published"], f"{_ours(entry)} {entry['measured_is']}".strip(), control, reason,
+                          f"[{name.removeprefix('furuta2024-')}]({name}.md)", f"`{entry['rerun']}`"))  # fmt: skip
+    lines += ["", "## Trainings", "", "As far as any ledger followed them. Two transfers of one condition and seed are two trainings if their sources differ.", "",
+              "| condition | seed | grokked at | trained for | final test accuracy |", "|---|---|---|---|---|"]  # fmt: skip
+    for run in runs:
+        first = run["steps"]["first"]
+        label = run["label"].split(", ")
+        lines.append(_row(", ".join(part for part in label if not part.endswith(" steps")), run["seed"], "" if first is None else f"{first:,}", f"{run['steps']['trained']:,}",
+                          f"{run['final']['test_accuracy']:.1%}"))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Read several files, write one."""
+    target, *sources = map(Path, sys.argv[1:])
+    ledgers = {source.stem: json.loads(source.read_text(encoding="utf-8")) for source in sources}
+    target.write_text(page(ledgers), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
