@@ -35,7 +35,9 @@ def longest(ledgers: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for ledger in ledgers.values():
         for run in ledger["runs"]:
-            key = json.dumps([{**run["condition"], "steps": None}, run["seed"], (run.get("source") or {}).get("sha256")])
+            key = json.dumps(
+                [{**run["condition"], "steps": None}, run["seed"], (run.get("source") or {}).get("sha256")]
+            )
             if key not in found or found[key]["steps"]["trained"] < run["steps"]["trained"]:
                 found[key] = run
     return sorted(found.values(), key=lambda run: (bool(run["condition"]["parts"]), run["label"], run["seed"]))

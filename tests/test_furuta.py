@@ -26,7 +26,7 @@ from epicycle.studies.furuta2024 import (
     transfer,
     wanted_runs,
 )
-from epicycle.studies.furuta2024_claims import CLAIMS, claims_of, ledger
+from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, HELPED, claims_of, ledger
 from epicycle.studies.furuta2024_published import FRACTIONS, SCRATCH, SMALLEST, SOURCES, published_cell
 from epicycle.studies.ledger import grade
 from epicycle.sweep.grid import Condition
@@ -643,6 +643,14 @@ def test_cells_of_the_tables(study):
     )
     assert [(r.value, r.holds) for r in found.readings] == [(0.5, True), (0.4, True), (0.9, False)]
     assert len(claims_of(["T1"])) == 96 and len(claims_of(["A5"])) == 35
+
+
+@pytest.mark.parametrize("claim", [*CLAIMS, *HELPED, *CELLS[::20]], ids=lambda claim: claim.id)
+def test_every_graded_claim_can_be_asked_for_alone(claim, tmp_path, capsys):
+    """The ledger names a command that runs just that one."""
+    words = ["reproduce", "furuta2024", "--preset", "full", "--only", claim.id, "--no-train", "--out", str(tmp_path)]
+    assert main(words) == (0 if not claim.conditions else 2)
+    assert "got claim" not in capsys.readouterr().err
     assert {c.id for c in claims_of(["C", "J"])} == {c.id for c in CLAIMS} | {"C28a", "C28b"}
 
 

@@ -17,11 +17,10 @@ def _study(found: Any) -> Any:
     if values["resolved"]["paper"] == "furuta2024":
         from epicycle.report.furuta2024 import write_study
         from epicycle.studies.furuta2024 import read_study
-        from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, ledger
+        from epicycle.studies.furuta2024_claims import claims_of, ledger
 
         study = read_study(found)
-        chosen = set(values["resolved"]["claims"])
-        return write_study(study, ledger(study, [claim for claim in (*CLAIMS, *CELLS) if claim.id in chosen]))
+        return write_study(study, ledger(study, claims_of(values["resolved"]["claims"])))
     if values["resolved"]["paper"] == "number-text":
         from epicycle.report.number_text import write_study as write_number_text
         from epicycle.studies.number_text import read_study as read_number_text

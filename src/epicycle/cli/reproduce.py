@@ -181,13 +181,16 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     from epicycle.report.grok import write_report
     from epicycle.runs.directory import run_id
     from epicycle.studies.furuta2024 import closure, config, reproduce, study_preset, wanted_runs
-    from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, claims_of
+    from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, HELPED, claims_of
     from epicycle.studies.ledger import grade
     from epicycle.sweep.plan import cost, plan
     from epicycle.training.config import to_dict
     from epicycle.training.engine import chosen_device
 
-    _check(only, [*(claim.id for claim in CLAIMS), "A5", "T1", *(claim.id for claim in CELLS if claim.id in only)])
+    _check(
+        only,
+        [*(claim.id for claim in (*CLAIMS, *HELPED)), "A5", "T1", *(claim.id for claim in CELLS if claim.id in only)],
+    )
     if options.max_steps is not None and (options.max_steps < 1 or options.max_steps % 100):
         raise ConfigError(
             f"got --max-steps {options.max_steps}; expected a multiple of 100, since runs are evaluated every 100 steps. Try {max(options.max_steps // 100 * 100, 100)}."
