@@ -214,7 +214,11 @@ def test_what_was_run_tells_nothing_of_what_was_not(study):
     [
         (20_000, {"trained": 20_000, "best": 0.36}, "looked at up to 20,000"),  # not grokked within a bound of its own
         (20_000, {"first": 6_000, "trained": 10_000}, "0 of 3 hold"),  # ended where the longer run would, too
-        (7_000, {"first": 6_000, "trained": 7_000}, "not run"),  # grokked, and cut off before the longer run would end
+        (
+            7_000,
+            {"first": 6_000, "trained": 7_000},
+            "0 of 3 hold",
+        ),  # grokked, and cut off before the longer run would end
     ],
 )
 def test_a_run_of_a_smaller_bound_stands_in(tmp_path, monkeypatch, bound, how, expected):
@@ -230,6 +234,8 @@ def test_a_run_of_a_smaller_bound_stands_in(tmp_path, monkeypatch, bound, how, e
     found = grade(claim, Study(own, longer, (condition,), stand_ins=True))
     said = "0 of 3 hold" if found.verdict == "refuted" else found.reason
     assert expected in said
+    study = Study(own, longer, (condition,), stand_ins=True)
+    assert (study.ended(condition, 0) is None) == (bound == 7_000)  # its weights are those of step 7,000, not 10,000
     if expected.startswith("looked"):
         for steps in (5_000, 50_000):  # the one that got furthest is taken
             monkeypatch.setattr(sys.modules[__name__], "PRESET", PRESET._replace(max_steps=steps))
@@ -567,7 +573,7 @@ def test_from_training_to_the_page(tmp_path, capsys, browse, monkeypatch):
     assert main([*longer, "--no-train", "--json"]) == 0  # nothing is trained: the same runs, as far as they got
     said = capsys.readouterr()
     again = json.loads(said.out)
-    assert "7 claims, 21 of 21 runs are there" in said.err
+    assert "7 claims, 15 of 21 runs are there" in said.err  # the sources had not grokked: nothing was taken from them
     assert [c["readings"] for c in again["claims"]] == [c["readings"] for c in found["claims"]]
     page = json.loads(Path(again["report"]).with_suffix(".json").read_text())
     assert "--no-train" in page["command"]

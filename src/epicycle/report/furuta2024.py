@@ -36,7 +36,12 @@ def _parts(study: Study) -> Section | None:
     for formula, published in PARTS.items():
         for seed in study.preset.seeds:
             grok = study.grok(scratch(formula), seed)
-            if grok is None or not grok.circuits or grok.run.record()["steps"]["first"] is None:
+            if (
+                grok is None
+                or not grok.circuits
+                or grok.run.record()["steps"]["first"] is None
+                or study.ended(scratch(formula), seed) is None
+            ):
                 continue
             found = decomposition_of(grok)
             keys = ", ".join(map(str, found.keys)) or "none in the additive basis"

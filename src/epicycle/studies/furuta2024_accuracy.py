@@ -34,8 +34,8 @@ def several(parts: Sequence[Measure], study: Study, seed: int) -> Reading:
 
 
 def missing(seed: int, condition: Condition) -> Reading:
-    """The reading of a run that is not there."""
-    return Reading(seed, None, None, None, f"not run: {condition.label}")
+    """The reading of a run that is not there, or (of what is read off weights) not far enough after its grok."""
+    return Reading(seed, None, None, None, f"not run: {condition.label}", is_censored=True)
 
 
 def baseline(condition: Condition, seed: int) -> float:

@@ -47,7 +47,7 @@ def moves(
 
     `expected`: (site, measure, falls or stays). Holds if every one does as expected.
     """
-    run = study.finished(condition, seed)
+    run = study.ended(condition, seed)
     if run is None:
         return missing(seed, condition)
     if needs_grok and first_step(run) is None:
@@ -84,7 +84,7 @@ def moves(
 
 def always_dense(study: Study, seed: int) -> Reading:
     """Lowest FFD(W_E) of a*b over training; control: its first value."""
-    run = study.finished(TIMES, seed)
+    run = study.ended(TIMES, seed)
     if run is None or first_step(run) is None:
         return missing(seed, TIMES) if run is None else ungrokked(seed, TIMES, run)
     values = series_of(study.history(TIMES, seed), "W_E", "ffd")[1]
@@ -101,7 +101,7 @@ def parity(study: Study, seed: int) -> Reading:
     ends: dict[tuple[str, int], list[float]] = {}
     for n in range(2, 8):
         condition = scratch(f"a^{n} + b^{n}")
-        run = study.finished(condition, seed)
+        run = study.ended(condition, seed)
         if run is None:
             return missing(seed, condition)
         if first_step(run) is None:
@@ -119,7 +119,7 @@ def parity(study: Study, seed: int) -> Reading:
 
 def bias(condition: Condition, site: str, study: Study, seed: int, *, is_cosine: bool = True) -> Reading:
     """Log of cosine over sine power of a site at the end; control: at the beginning."""
-    run = study.finished(condition, seed)
+    run = study.ended(condition, seed)
     if run is None:
         return missing(seed, condition)
     if first_step(run) is None:
@@ -142,7 +142,7 @@ def uses_sine(study: Study, seed: int) -> Reading:
     the same after a shift by one number, which turns a*b + a + b into the product (a + 1)(b + 1).
     """
     condition = scratch("a*b + a + b")
-    run = study.finished(condition, seed)
+    run = study.ended(condition, seed)
     if run is None:
         return missing(seed, condition)
     if first_step(run) is None:
@@ -164,7 +164,7 @@ def restricted(condition: Condition, study: Study, seed: int, *, is_better: bool
 
     The first row of Table A.4 is the training loss. That of all pairs, which test errors dominate, is in the note.
     """
-    run = study.finished(condition, seed)
+    run = study.ended(condition, seed)
     if run is None:
         return missing(seed, condition)
     grok = study.grok(condition, seed)
@@ -193,7 +193,7 @@ def dependents(condition: Condition, study: Study, seed: int, *, expect_some: bo
     A frequency matters if its rise is above 1e-9, the paper's threshold, and above the control, of as many random planes that one of
     as many that mean nothing would be above all of them in one run of twenty. None is expected to, or some.
     """
-    run, grok = study.finished(condition, seed), study.grok(condition, seed)
+    run, grok = study.ended(condition, seed), study.grok(condition, seed)
     if run is None or grok is None:
         return missing(seed, condition)
     if first_step(run) is None or not grok.circuits:
@@ -213,7 +213,7 @@ def dependents(condition: Condition, study: Study, seed: int, *, expect_some: bo
 def same_pattern(formulas: tuple[str, ...], fraction: float, study: Study, seed: int) -> Reading:
     """Correlation of the two-dimensional logit norms of the first two formulas of a mixture; control: of the first and the third."""
     condition = Condition(formulas, fraction)
-    run, grok = study.finished(condition, seed), study.grok(condition, seed)
+    run, grok = study.ended(condition, seed), study.grok(condition, seed)
     if run is None or grok is None:
         return missing(seed, condition)
     if len(grok.circuits) < 3 or first_step(run) is None:

@@ -49,7 +49,7 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
     """
     curves, short = [], []
     for condition in conditions:
-        run = study.finished(condition, seed)
+        run = study.ended(condition, seed)
         if run is None:
             return missing(seed, condition)
         if of_grokked and baseline(condition, seed) >= GROKKED:
@@ -114,7 +114,7 @@ def _near(t: tuple[float, float] | None, other: tuple[float, float] | None) -> b
 
 def thresholds(study: Study, seed: int) -> Reading:
     """Half-time of the fall of FFD(W_E) of a + b at eta 0.3; control: at eta 0.7. From kept checkpoints, interpolated."""
-    run = study.finished(PLUS, seed)
+    run = study.ended(PLUS, seed)
     if run is None or first_step(run) is None:
         return missing(seed, PLUS) if run is None else ungrokked(seed, PLUS, run)
     steps = np.array(kept_steps(run))
@@ -157,7 +157,7 @@ def earlier_fall(study: Study, seed: int) -> Reading:
     """Half-time of the fall of FFD(W_E) of a + b at r = 0.5; control: at r = 0.3."""
     times = []
     for condition in (scratch("a + b", 0.5), PLUS):
-        run = study.finished(condition, seed)
+        run = study.ended(condition, seed)
         if run is None:
             return missing(seed, condition)
         steps, values = series_of(study.history(condition, seed), "W_E", "ffd")

@@ -10,6 +10,7 @@ from epicycle.runs.directory import Run, open_run, run_id
 from epicycle.sweep.plan import taken_sha
 from epicycle.tasks.operations import formula
 from epicycle.training.config import RunConfig, to_dict
+from epicycle.training.grokking import end_of
 from epicycle.training.twins import paths_by_name, stand_in
 
 
@@ -71,6 +72,14 @@ class Grid:
         if near := self.stand_ins.get(values.name):
             return stand_in(values, near, taken_sha(values, self.root))
         return None
+
+    def ended(self, condition: Condition, seed: int) -> Run | None:
+        """The finished run, but none that stands in for it and stopped after its grok, before the run would: it would be read too early."""
+        run, values = self.finished(condition, seed), self.configs.get((condition, seed))
+        if run is None or values is None or run.record()["steps"]["first"] is None:
+            return run
+        is_own = run.id == run_id(values.name, to_dict(values))
+        return run if is_own or end_of(run.history(), values.schedule) is not None else None
 
     def _history(self, condition: Condition, seed: int) -> list[dict[str, Any]]:
         """Its evaluations; none where it is missing."""

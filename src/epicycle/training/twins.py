@@ -64,10 +64,9 @@ def _twins(config: RunConfig, paths: Iterable[Path], taken: str | None) -> Itera
 
 
 def stand_in(config: RunConfig, paths: Iterable[Path], taken: str | None = None) -> Run | None:
-    """The finished twin that tells how far a configuration has got: None if there is none.
+    """The finished twin that tells how far a configuration has got: the longest within its bound, or None.
 
-    It ended where the configuration ends, too, or at an earlier bound of its own without a grok. One that grokked and ended before the
-    configuration would is passed over: what is read off its weights would be read too early.
+    It ended where the configuration ends, too, or at an earlier bound of its own.
 
     Args:
         config: The run that is not there.
@@ -89,7 +88,7 @@ def stand_in(config: RunConfig, paths: Iterable[Path], taken: str | None = None)
         if trajectory(record["config"]["resolved"], taken) != wanted:
             continue
         trained, end = record["steps"]["trained"], end_of(run.history(), config.schedule)
-        if trained == end or (end is None and record["steps"]["first"] is None):
+        if end is None or trained == end:  # else it went on after the configuration's end
             found[trained] = run
     return found[max(found)] if found else None
 
