@@ -125,6 +125,16 @@ def test_a_failed_job_stops_only_what_comes_after_it():
     with pytest.raises(DiskError, match="2 of 3 jobs could not be done; the first, full"):
         run_jobs(jobs, Recording())
     assert done == ["other", "closed"]
+    done.clear()
+    chain = [
+        *jobs[:2],
+        Job("last", _value, (3,), ("after",)),
+        Job("very last", _value, (4,), ("last", "other")),
+        jobs[2],
+    ]
+    with pytest.raises(DiskError, match="4 of 5 jobs could not be done"):
+        run_jobs(chain, Recording())
+    assert done == ["other", "closed"]
 
 
 SCRIPT = """

@@ -17,7 +17,10 @@ def ledger_section(entries: Sequence[Entry], caveat: str) -> Section:
         control = "" if values["control"] is None else f"{number(values['control'])}: "
         rows.append([c.id, c.statement, e.verdict, c.published, measured, control + c.control, c.rule])
     body = table(list(HEADER), rows)
-    body += table(["claim", "verdict", "why"], [[e.claim.id, e.verdict, e.reason] for e in entries])
+    body += table(
+        ["claim", "verdict", "why", "what would settle it"],
+        [[e.claim.id, e.verdict, e.reason, e.needs] for e in entries],
+    )
     return Section("ledger", "Ledger", "Every claim of the paper that this preset can grade, and those it cannot.", body,
                    (caveat, "Confirmed: the rule holds in every seed of at least three (in one reading where nothing is trained); refuted: in none; undetermined: otherwise, or fewer can tell."))  # fmt: skip
 

@@ -35,7 +35,7 @@ def several(parts: Sequence[Measure], study: Study, seed: int) -> Reading:
 
 def missing(seed: int, condition: Condition) -> Reading:
     """The reading of a run that is not there, or (of what is read off weights) not far enough after its grok."""
-    return Reading(seed, None, None, None, f"not run: {condition.label}", is_censored=True)
+    return Reading(seed, None, None, None, f"not run: {condition.label}", is_censored=True, is_missing=True)
 
 
 def baseline(condition: Condition, seed: int) -> float:
@@ -101,6 +101,7 @@ class Looked(NamedTuple):
     steps: int | None
     has_grokked: bool | None
     note: str
+    is_missing: bool = False
 
 
 def _look(condition: Condition, study: Study, seed: int) -> Looked:
@@ -109,11 +110,18 @@ def _look(condition: Condition, study: Study, seed: int) -> Looked:
     if absent is None and run is None:
         absent = missing(seed, condition)
     if absent is not None or run is None:
-        return Looked(None, None, None, None, absent.note if absent else "")
+        return Looked(None, None, None, None, absent.note if absent else "", absent is not None and absent.is_missing)
     best = max(line["test_accuracy"] for line in study.history(condition, seed))
     steps = trained_steps(run)
     told = True if best >= GROKKED else (False if steps >= PUBLISHED_STEPS else None)
     return Looked(best, baseline(condition, seed), steps, told, when(condition, run))
+
+
+def _absent(looks: Sequence[Looked], seed: int) -> Reading:
+    """The reading where some runs show nothing: not there, or with a poor source."""
+    first = next(look for look in looks if look.best is None)
+    is_missing = [look.is_missing for look in looks]
+    return Reading(seed, None, None, None, first.note, is_censored=any(is_missing), is_missing=all(is_missing))
 
 
 def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
@@ -130,8 +138,8 @@ def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
     if not looks:
         return Reading(seed, None, None, None, "; ".join(empty))
     told = [look.has_grokked for look in looks]
-    if False not in told and (absent := [look for look in looks if look.best is None]):
-        return Reading(seed, None, None, None, absent[0].note)
+    if False not in told and any(look.best is None for look in looks):
+        return _absent(looks, seed)
     found = [look for look in looks if look.best is not None]
     holds = False if False in told else (None if None in told else True)
     worst = min(found, key=lambda look: look.best or 0.0)
@@ -159,8 +167,8 @@ def does_not(
         best = looks[i].best
         if best is not None and (best > high or (told[i] is False and best < low)):
             told[i] = True  # as little what the paper has as a grok
-    if True not in told and (absent := [look for look in looks if look.best is None]):
-        return Reading(seed, None, None, None, absent[0].note)
+    if True not in told and any(look.best is None for look in looks):
+        return _absent(looks, seed)
     best = max((look for look in looks if look.best is not None), key=lambda look: look.best or 0.0)
     note = "; ".join(look.note for look in looks)
     if True not in told and None in told:
@@ -187,10 +195,17 @@ def order(study: Study, seed: int, *, with_minus: bool) -> Reading:
             if run is not None
         )
         holds = None if short else all(step is not None and step < 10_000 for step in early)
-        return Reading(seed, max((step for step in early if step is not None), default=None), first[PLUS], holds, note)
+        value = max((step for step in early if step is not None), default=None)
+        return Reading(seed, value, first[PLUS], holds, note, is_censored=short)
     last, end = first[MINUS], trained_steps(runs[MINUS])  # type: ignore[arg-type]
     if last is None:
         return Reading(seed, None, first[PLUS], False if end >= 40_000 else None, note, is_censored=end < 40_000)
+    if any(
+        step is None and trained_steps(run) < last
+        for step, run in zip(early, (runs[PLUS], runs[TIMES]), strict=True)
+        if run
+    ):
+        return Reading(seed, last, first[PLUS], None, note, is_censored=True)
     return Reading(
         seed, last, first[PLUS], all(step is not None and step < last for step in early) and last < 40_000, note
     )
@@ -212,7 +227,8 @@ def faster(
     if second is None:
         if is_slower or first is None:
             return Reading(seed, first, second, None, note, what, is_censored=trained_steps(other) < PUBLISHED_STEPS)
-        return Reading(seed, first, second, True, note, what)
+        is_beaten = trained_steps(other) >= factor * first
+        return Reading(seed, first, second, True if is_beaten else None, note, what, is_censored=not is_beaten)
     if first is None:
         beyond = trained_steps(run) >= factor * second
         return Reading(seed, None, second, (is_slower if beyond else None), note, what, is_censored=not beyond)
@@ -266,7 +282,7 @@ def _ratio(condition: Condition, rival: Condition, study: Study, seed: int) -> t
 def mixture(
     formulas: tuple[str, ...], fraction: float, study: Study, seed: int, *, expect: str, last: str = ""
 ) -> Reading:
-    """Lowest best test accuracy among the formulas of a mixture. `expect`: all, not all; `last`: the formula to come last."""
+    """Lowest best test accuracy among the formulas of a mixture. `expect`: all (at one evaluation), not all; `last`: the formula to come last."""
     condition = Condition(formulas, fraction)
     run = study.finished(condition, seed)
     if run is None:
@@ -278,11 +294,13 @@ def mixture(
         first[name] = next((line["step"] for line in history if line["tasks"][name]["test_accuracy"] >= GROKKED), None)
     note = f"{condition.label}: " + ", ".join(
         f"{name} {'not by ' + format(trained_steps(run), ',') + f' ({best[name]:.1%})' if step is None else f'at {step:,}'}" for name, step in first.items())  # fmt: skip
-    is_whole = all(step is not None for step in first.values())
+    is_whole = any(all(task["test_accuracy"] >= GROKKED for task in line["tasks"].values()) for line in history)
     told = is_whole or trained_steps(run) >= PUBLISHED_STEPS
     holds: bool | None = is_whole if expect == "all" else not is_whole
     if is_whole and last:
-        holds = max(first, key=lambda name: first[name] or 0) == last
+        rest = max(step or 0 for name, step in first.items() if name != last)
+        own = first[last] or 0
+        holds = None if own == rest else own > rest  # seen at one evaluation: which came later cannot be told
     return Reading(
         seed,
         min(best.values()),

@@ -43,6 +43,13 @@ from epicycle.sweep.grid import Condition
 from epicycle.tasks.operation_names import OPERATIONS
 
 LINEAR = tuple(OPERATIONS["linear"].values())
+LATER = (*LINEAR, "a*b + b", "a*b - b", "a^2 - b", "(a - b)^3")
+"""Formulas that grok from more than 30 % alone."""
+
+
+def _smallest(formula: str) -> float:
+    """The smallest fraction from which a formula groks in Table A.5."""
+    return next(r for r in FRACTIONS if published_cell(formula, r) == "groks")
 
 
 def _claim(name: str, statement: str, source: str, published: str, measured: str, control: str, rule: str, measure: Measure,
@@ -71,6 +78,14 @@ def _near(*published: float) -> dict[str, Any]:
     return {
         "bands": tuple((each / 100 - 0.05, each / 100 + 0.05) for each in published),
         "where": ", the best within five points of the published",
+    }
+
+
+def _at_most(*published: float) -> dict[str, Any]:
+    """Options of `_fails`: no best test accuracy more than five points above the published one (percent)."""
+    return {
+        "bands": tuple((0.0, each / 100 + 0.05) for each in published),
+        "where": ", the best at most five points above the published",
     }
 
 
@@ -130,13 +145,15 @@ CLAIMS: tuple[Claim, ...] = (
            "after both, before 40,000", partial(order, with_minus=True), PLUS, TIMES, MINUS),
     _claim("C2b", "a + b and a*b grok before step 10,000.", "released checkpoints", "before 10,000", "step of the later one", "step of a + b", "both before 10,000",
            partial(order, with_minus=False), PLUS, TIMES),
-    _fails("C3", "Linear forms, ab + b, ab - b, a^2 - b and (a - b)^3 do not grok from 30 %.", "Table A.5", "2.5 to 9.5 % test accuracy",
-           *(scratch(text) for text in (*LINEAR, "a*b + b", "a*b - b", "a^2 - b", "(a - b)^3")), bands=((0.0, 0.15),) * 8, where=", the best below 15 %"),
+    _fails("C3a", "Linear forms, ab + b, ab - b, a^2 - b and (a - b)^3 do not grok from 30 %.", "Table A.5", "2.5 to 9.5 % test accuracy",
+           *(scratch(text) for text in LATER), bands=((0.0, 0.15),) * 8, where=", the best below 15 %"),
+    _groks("C3b", "They do from the smallest fractions of Table A.5: " + ", ".join(f"{text} from {_smallest(text):.0%}" for text in LATER) + ".", "Table A.5",
+           *(scratch(text, _smallest(text)) for text in LATER)),
     _groks("C4a", "ab + a + b groks from 30 %.", "Table A.5", scratch("a*b + a + b")),
     _groks("C4b", "a^2 + b groks from 30 %.", "Table A.5", scratch("a^2 + b")),
     _groks("C4c", "a^3 + 2b and a^3 - 2b grok from 30 %.", "Table A.5", scratch("a^3 + 2*b"), scratch("a^3 - 2*b")),
     _groks("C5a", "a^2 + b^2 groks from 30 %.", "Table A.5", POWERS[0]),
-    _groks("C5b", "a^n + b^n (n = 3 to 7) grok from 30 %.", "Table A.5", *POWERS[1:]),
+    _groks("C5b", "a^n + b^n (n = 3 to 7) grok from 30 %; of n = 3, 4 and 6 looking up gives as much, so that n = 5 and 7 decide.", "Table A.5", *POWERS[1:]),
     _groks("C5c", "a^2 - b^2 groks from 30 %.", "Table A.5", scratch("a^2 - b^2")),
     _groks("C6a", "(a + b)^2 groks from 30 %.", "Table A.5", SUMS[2]),
     _groks("C6b", "(a + b)^3 groks from 30 %.", "Table A.5", SUMS[3]),
@@ -151,10 +168,10 @@ CLAIMS: tuple[Claim, ...] = (
     _groks("C9a", "a^3 + ab groks from 90 %.", "Table A.5", scratch("a^3 + a*b", 0.9)),
     _fails("C8c", "a^2 + ab + b^2 does not grok from 40 to 70 %.", "Table A.5", "47, 56, 65, 74 %", *(scratch("a^2 + a*b + b^2", r) for r in (0.4, 0.5, 0.6, 0.7)),
            **_near(47, 56, 65, 74)),
-    _fails("C9c", "a^3 + ab does not grok from 80 %.", "Table A.5", "16 %", scratch("a^3 + a*b", 0.8), **_near(16)),
+    _fails("C9c", "a^3 + ab does not grok from 80 %.", "Table A.5", "16 %", scratch("a^3 + a*b", 0.8), **_at_most(16)),
     _fails("C9b", "a^3 + ab does not grok from 90 % modulo 59 or 113.", "App. J", "no", *(scratch("a^3 + a*b", 0.9)._replace(modulus=p) for p in (59, 113))),
     _fails("C10", "a^2 + ab + b^2 + a and a^3 + ab^2 + b do not grok even from 90 %.", "Table A.5", "67 %, 18 %", scratch("a^2 + a*b + b^2 + a", 0.9),
-           scratch("a^3 + a*b^2 + b", 0.9), **_near(67, 18)),
+           scratch("a^3 + a*b^2 + b", 0.9), **_at_most(67, 18)),
     _moves("C11a", "Learning a + b, the embedding becomes sparse.", "section 5, Fig. 8", PLUS, ("W_E", "ffd", "falls")),
     _moves("C11b", "Learning a - b, the embedding becomes sparse.", "section 5, Fig. 8", MINUS, ("W_E", "ffd", "falls")),
     _claim("C11c", "Learning a*b, every additive frequency of the embedding stays above half its maximum.", "section 5, Fig. 8", "FFD = 1.0 throughout",
@@ -195,6 +212,8 @@ CLAIMS: tuple[Claim, ...] = (
            "cosine power 1.2 times sine power in W_L alone", partial(several, [partial(bias, MINUS, "W_L"), partial(bias, MINUS, "W_E", is_cosine=False)]), MINUS),
     _moves("C21c", "Learning a^2 - b, the embedding becomes sparse and one-sided, W_L sparse.", "section 5.2", scratch("a^2 - b", 0.4), ("W_E", "ffd", "falls"),
            ("W_E", "fcr", "falls"), ("W_L", "ffd", "falls")),
+    _claim("C21d", "Learning a^2 - b, it is cosine that wins in the embedding.", "section 5.2", "shown in bars", "log of cosine over sine power", "at the start",
+           "cosine power 1.2 times sine power", partial(bias, scratch("a^2 - b", 0.4), "W_E"), scratch("a^2 - b", 0.4)),
     _claim("C22", "Learning ab + a + b, frequencies of the embedding are one-sided (by the mean over all of them), to the sine too.", "section 5.1", "shown in bars", "final FCR(W_E)", "its initial value",
            "FCR(W_E) falls; sine leads at a quarter to three quarters of the frequencies", uses_sine, scratch("a*b + a + b")),
     _faster("C23", "Frozen embeddings of a + b and a - b speed up each other and themselves.",
@@ -212,6 +231,7 @@ CLAIMS: tuple[Claim, ...] = (
     _groks("C29a", "a + b and a*b grok with a frozen random embedding.", "App. F", RANDOM_EMBEDDING["a + b"], RANDOM_EMBEDDING["a*b"]),
     _groks("C29b", "a - b groks with a frozen random embedding.", "App. F", RANDOM_EMBEDDING["a - b"]),
     _moves("C29c", "Learning a + b with a frozen random embedding, W_L becomes sparse as usual.", "App. F", RANDOM_EMBEDDING["a + b"], ("W_L", "ffd", "falls")),
+    _moves("C29d", "Learning a*b with a frozen random embedding, W_L becomes one-sided as usual.", "App. F", RANDOM_EMBEDDING["a*b"], ("W_L", "fcr", "falls")),
     _claim("C30a", "One model does not learn a + b, a - b and a*b together from 30 %.", "section 6.2, Fig. 10", "not all", "lowest best test accuracy", "best by looking up",
            "one of them below 0.99 for 300,000 steps", partial(mixture, ELEMENTARY, 0.3, expect="not all"), Condition(ELEMENTARY, 0.3)),
     _claim("C30b", "From a larger fraction (ours: 60 %; the paper does not state its own) it learns all three, a*b last.", "section 6.2, Fig. 10", "at a larger fraction", "lowest best test accuracy", "best by looking up",

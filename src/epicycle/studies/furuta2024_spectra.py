@@ -217,7 +217,7 @@ def same_pattern(formulas: tuple[str, ...], fraction: float, study: Study, seed:
     if run is None or grok is None:
         return missing(seed, condition)
     if len(grok.circuits) < 3 or first_step(run) is None:
-        return Reading(seed, None, None, None, f"{when(condition, run)}: the mixture was not learned")
+        return ungrokked(seed, condition, run)
     maps = [np.asarray(c.logit_heat_map["additive"])[1:, 1:].ravel() for c in grok.circuits]
     value, control = (float(np.corrcoef(maps[0], maps[i])[0, 1]) for i in (1, 2))
     return Reading(

@@ -168,6 +168,7 @@ def earlier_fall(study: Study, seed: int) -> Reading:
                 None,
                 None,
                 f"{when(condition, run)}: FFD {values[0]:.3f} to {values[-1]:.3f}, no fall to date",
+                is_censored=trained_steps(run) < PUBLISHED_STEPS,
             )
         half = _half_between(steps, values)
         assert half is not None  # it falls

@@ -32,6 +32,8 @@ class Reading(NamedTuple):
     """Which quantity the value is, where a claim has several; values of different ones are never averaged."""
     is_censored: bool = False
     """True if more of the same run could tell: such a seed is no exception that may be left out."""
+    is_missing: bool = False
+    """True if a run that it needs is not there."""
 
 
 class Claim(NamedTuple):
@@ -63,6 +65,21 @@ class Entry(NamedTuple):
     readings: tuple[Reading, ...]
     reason: str
 
+    @property
+    def needs(self) -> str:
+        """What would settle it; nothing where it is settled."""
+        if self.verdict in ("confirmed", "refuted"):
+            return ""
+        if not self.readings:
+            return self.claim.needs
+        short = [str(r.seed) for r in self.readings if r.holds is None and r.is_censored and not r.is_missing]
+        absent = [str(r.seed) for r in self.readings if r.is_missing]
+        wanted = [f"the missing runs of seed {', '.join(absent)}"] if absent else []
+        wanted += [f"longer training of seed {', '.join(short)}"] if short else []
+        if not wanted or {r.holds for r in self.readings} >= {True, False}:
+            wanted.append("more seeds")
+        return ", ".join(wanted)
+
     def as_json(self) -> dict[str, Any]:
         """The object of `epicycle reproduce --json`; `interval` is the range over seeds.
 
@@ -79,6 +96,7 @@ class Entry(NamedTuple):
             "source": self.claim.source,
             "verdict": self.verdict,
             "reason": self.reason,
+            "needs": self.needs,
             "published": self.claim.published,
             "measured": float(np.mean(values)) if values else None,
             "measured_is": self.claim.measured + (f" ({told[0].what})" if values and told[0].what else ""),
@@ -111,6 +129,8 @@ def grade(claim: Claim, study: Any, *, least: int | None = None, unit: str = "se
     readings = tuple(claim.measure(study))
     if not readings:
         return Entry(claim, "not run", (), claim.needs)
+    if all(r.is_missing for r in readings):
+        return Entry(claim, "not run", readings, "; ".join(dict.fromkeys(r.note for r in readings)))
     told = [r for r in readings if r.holds is not None]
     censored = [r for r in readings if r.holds is None and r.is_censored]
     holds = sum(bool(r.holds) for r in told)

@@ -5,7 +5,7 @@ again does only what is missing. An engine only does jobs; order, loss of worker
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from epicycle.errors import EpicycleError, RunError
@@ -108,7 +108,7 @@ def run_jobs(
     total, began, working_since = sum(job.cost for job in jobs), time.perf_counter(), None
     try:
         while waiting or running:
-            waiting = [job for job in waiting if not any(name in failed for name in job.after)]
+            waiting = _hopeful(waiting, failed)
             ready = [job for job in waiting if all(name in results for name in job.after)]
             for job in ready[: engine.free()]:
                 waiting.remove(job)
@@ -147,6 +147,14 @@ def run_jobs(
     if failed:
         raise _several(failed, len(jobs) - len(results), len(jobs))
     return results
+
+
+def _hopeful(waiting: Sequence[Job], failed: Mapping[str, Any]) -> list[Job]:
+    """The jobs that come after no failed one, however many lie between."""
+    lost = set(failed)
+    while more := {job.name for job in waiting if job.name not in lost and lost.intersection(job.after)}:
+        lost |= more
+    return [job for job in waiting if job.name not in lost]
 
 
 def _several(failed: dict[str, EpicycleError], missing: int, jobs: int) -> EpicycleError:
