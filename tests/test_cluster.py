@@ -2,7 +2,9 @@
 
 import json
 import os
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,22 @@ def test_an_address_that_does_not_answer_is_one_sentence(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "no cluster answers" in error and "Traceback" not in error
     assert not list_runs(tmp_path / "runs")
+
+
+def test_what_is_not_ray_is_told_at_once(tmp_path):
+    """A web server answers with HTTP/1.1, a silent listener with nothing: Ray itself would go on asking for minutes."""
+    from epicycle.sweep.cluster import RayCluster
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(ConfigError, match="something else than Ray"):
+            RayCluster(tmp_path / "runs", f"127.0.0.1:{server.server_port}")
+        assert time.monotonic() - began < 20
+        server.shutdown()
+    with pytest.raises(ConfigError, match="no host:port"):
+        RayCluster(tmp_path / "runs", "foo")
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

@@ -281,3 +281,25 @@ def test_what_is_exported_is_what_is_shown(root, tmp_path, capsys):
 
 def test_parts_have_one_order():
     assert FrozenConfig(parts=("body", "embedding")) == FrozenConfig(parts=("embedding", "body"))
+
+
+def test_conditions_know_formulas_and_numbers(root, capsys):
+    def count(*words):
+        assert main(["runs", "--out", str(root), "--json", *words]) == 0
+        return len(json.loads(capsys.readouterr().out)["runs"])
+
+    everything = count()
+    assert 0 < count("--where", "formula~a+b") == count("--where", "formula~a + b") < everything
+    assert count("--where", "formula=a+b") == count("--where", "formula = a + b") > 0
+    assert count("--where", "formula=ab") == count("--where", "formula=a*b") > 0
+    assert main(["runs", "--out", str(root), "--json", "--sql", "SELECT count(*) FROM HISTORY"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0][0] > 0
+    for words, said in (
+        (["--where", "first<abc"], "a number with 'abc'"),
+        (["--descending"], "without --sort"),
+        (["--group-by", "formula", "--sql", "SELECT 1"], "--sql and --group-by"),
+        (["--sql", "SELECT 1", "--export", "x.parquet"], "ends in .csv"),
+    ):
+        assert main(["runs", "--out", str(root), *words]) == 2
+        shown = capsys.readouterr()
+        assert said in shown.err and not shown.out

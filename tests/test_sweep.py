@@ -212,6 +212,10 @@ def test_a_grid_spells_formulas_as_the_tables_do(tiny, tmp_path):
         (["a+b", "--sources", "a*b", "--freeze", "head"], "part 'head'"),
         (["a+b", "--train-fractions", "0.3,x"], "--train-fractions"),
         (["a+b", "--seeds", "0"], "--seeds 0"),
+        (["a+b", "--train-fractions", "0.3,0.30"], "0.3 twice in --train-fractions"),
+        (["a+b", "--moduli", "11,11"], "11 twice in --moduli"),
+        (["a+b", "--sources", "a*b,ab", "--freeze", "body"], "a*b twice in --sources"),
+        (["a+b", "--sources", "a*b", "--freeze", "body+embedding,embedding+body"], "body+embedding twice in --freeze"),
         (["a+x"], "variable 'x'"),
     ],
 )

@@ -76,6 +76,10 @@ def configs(options: argparse.Namespace) -> list[Any]:
         min_steps=options.min_steps,
     )  # fmt: skip
     frozen = None
+    if options.freeze is not None and not options.freeze.strip():
+        raise ConfigError(
+            "got --freeze without a part; expected embedding, body or unembedding. Name one, or leave it out."
+        )
     if options.source and not options.freeze:
         raise ConfigError(
             f"got --from {options.source} without --freeze; expected the part to take and keep. Add --freeze embedding."

@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layout", default="auto", help="furuta2024, nanda2023, pizza, transformer_lens or auto")
     parser.add_argument("--key", help="beginning of the names of its tensors, where a file holds several models")
     parser.add_argument(
-        "--attention-rate", type=float, default=1.0, help="of a model of Zhong et al.: 0 adds all values up"
+        "--attention-rate", type=float, help="of a model of Zhong et al.: 0 adds all values up; 1 if not given"
     )
     parser.add_argument("--step", type=int, default=0, help="step it was saved at, for the record")
 
@@ -45,8 +45,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     task = TaskConfig(formulas=tuple(options.formulas), modulus=options.modulus, train_fraction=options.train_fraction, split_seed=options.split_seed,
                       operand_range=options.operand_range)  # fmt: skip
-    made = import_checkpoint(options.file, task, options.out, layout=options.layout, key=options.key, attention_rate=options.attention_rate, step=options.step,
+    rate = 1.0 if options.attention_rate is None else options.attention_rate
+    made = import_checkpoint(options.file, task, options.out, layout=options.layout, key=options.key, attention_rate=rate, step=options.step,
                              given=given_of(options))  # fmt: skip
+    if options.attention_rate is None and made.record()["config"]["resolved"]["imported"]["layout"] == "pizza":
+        say(
+            "attention rate 1 is assumed, which the file does not hold; give --attention-rate if it was trained at another"
+        )
     found = analyse_run(made)
     page = grok_page(found)
     path = page.save(made.path / "report.html")

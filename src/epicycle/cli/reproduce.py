@@ -174,8 +174,8 @@ def _tell(entries: Any) -> None:
 
 def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[str]) -> dict[str, Any]:
     from epicycle.cli.main import say
-    from epicycle.cli.progress import JobsProgress, StageProgress, spelled_seconds
-    from epicycle.cli.sweep import engine_of, plan_as_json
+    from epicycle.cli.progress import JobsProgress, StageProgress
+    from epicycle.cli.sweep import engine_of, plan_as_json, spelled_cost
     from epicycle.errors import ConfigError
     from epicycle.report.furuta2024 import write_study
     from epicycle.report.grok import write_report
@@ -208,10 +208,11 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     else:
         configs = wanted_runs(conditions, chosen, options.out)
         planned = plan(configs, options.out) if configs else ()
-        rest = cost(planned)
+        rest = cost(planned, chosen_device(options.device) if options.engine == "stacked" else None)
         some = lambda count, what: f"{count} {what}{'s' * (count != 1)}"  # noqa: E731
-        say(f"{some(len(claims), 'claim')}, {some(len(planned), 'run')}, of which {rest.runs} are to do: at most {rest.steps:,} steps, "
-            f"{spelled_seconds(rest.core_seconds / options.threads)} on {some(options.threads, 'core')} if none groks early")  # fmt: skip
+        say(
+            f"{some(len(claims), 'claim')}, {some(len(planned), 'run')}, of which {rest.runs} are to do: {spelled_cost(options, rest)}"
+        )
         if options.plan:
             status = {each.id: each.status for each in planned}
             for claim in claims:

@@ -45,6 +45,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise DataError(
             f"got --out {options.out}, which is no directory; expected one that holds runs. Check the path."
         )
+    if options.descending and not options.sort:
+        raise ConfigError("got --descending without --sort; expected a column to sort by. Add --sort first.")
+    ways = [f"--{name.replace('_', '-')}" for name in ("sql", "compare", "group_by") if getattr(options, name)]
+    if len(ways) > 1:
+        raise ConfigError(f"got {' and '.join(ways)}; expected one of them. Leave one out.")
+    if options.export:
+        _check_export(options.export, are_runs=not ways)
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"got --limit {options.limit}; expected at least 1. Try 20.")
     table, faults = rows(options.out)
@@ -63,7 +70,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         names, found = query(table, options.sql)
         _print(options, names, [list(each) for each in found])
         if options.export:
-            _export(options.export, [dict(zip(names, each, strict=True)) for each in found], are_runs=False)
+            _export(options.export, [dict(zip(names, each, strict=True)) for each in found])
         return {"columns": names, "rows": [list(each) for each in found]}
     if options.compare:
         return _compare(options, table)
@@ -142,7 +149,6 @@ def _compare(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[s
                 {"column": name} | {each["id"]: value for each, value in zip(runs, values, strict=True)}
                 for name, values in found.items()
             ],
-            are_runs=False,
         )
     _print(
         options, ["", *(f"run {i + 1}" for i in range(len(runs)))], [[name, *values] for name, values in found.items()]
@@ -150,24 +156,29 @@ def _compare(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[s
     return {"runs": runs, "differences": found}
 
 
-def _export(path: str, table: list[dict[str, Any]], *, are_runs: bool = True) -> None:
+def _check_export(path: str, *, are_runs: bool) -> None:
+    """Refuse a file that cannot be written before anything is computed."""
+    from epicycle.errors import ConfigError
+
+    if not path.endswith((".csv", ".parquet")):
+        raise ConfigError(f"got --export {path}; expected a name that ends in .csv or .parquet. Try runs.csv.")
+    if path.endswith(".parquet") and not are_runs:
+        raise ConfigError(
+            f"got --export {path} for a table that does not list runs; expected a name that ends in .csv. Try table.csv."
+        )
+
+
+def _export(path: str, table: list[dict[str, Any]]) -> None:
     from pathlib import Path
 
-    from epicycle.errors import ConfigError
     from epicycle.runs.query import write_csv
 
     if path.endswith(".csv"):
         write_csv(table, Path(path))
-    elif path.endswith(".parquet") and not are_runs:
-        raise ConfigError(
-            f"got --export {path} for a table that does not list runs; expected a name that ends in .csv. Try table.csv."
-        )
-    elif path.endswith(".parquet"):
+    else:
         from epicycle.runs.sql import write_parquet
 
         write_parquet(table, Path(path))
-    else:
-        raise ConfigError(f"got --export {path}; expected a name that ends in .csv or .parquet. Try runs.csv.")
 
 
 def _looked_up(directory: str) -> float:
@@ -220,7 +231,7 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
             ]
         )
     if options.export:
-        _export(options.export, found, are_runs=False)
+        _export(options.export, found)
     _print(
         options,
         [

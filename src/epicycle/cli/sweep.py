@@ -101,6 +101,17 @@ def configs(options: argparse.Namespace) -> list[Any]:
     schedule = ScheduleConfig(
         max_steps=options.max_steps, hold_evaluations=options.hold_evaluations, min_steps=options.min_steps
     )
+    sources = _texts(options.sources)
+    kinds = [tuple(_texts(part, "+")) for part in options.freeze.split(",")]
+    for flag, values in (
+        ("--train-fractions", fractions),
+        ("--moduli", moduli),
+        ("--sources", [text if text == "random" else formula(text).text for text in sources]),
+        ("--freeze", [tuple(sorted(parts)) for parts in kinds]),
+    ):
+        if again := [value for i, value in enumerate(values) if value in values[:i]]:
+            named = "+".join(again[0]) if isinstance(again[0], tuple) else again[0]
+            raise ConfigError(f"got {named} twice in {flag}; expected every value once. Leave one out.")
 
     def make(formulas: tuple[str, ...], fraction: float, modulus: int, seed: int) -> Any:
         task = TaskConfig(
@@ -115,24 +126,28 @@ def configs(options: argparse.Namespace) -> list[Any]:
     add = lambda config: found.setdefault(run_id(config.name, to_dict(config)), config)  # noqa: E731
     for seed in range(options.seed, options.seed + options.seeds):
         for modulus in moduli:
-            for source in (text.strip() for text in options.sources.split(",") if text.strip()):
+            for source in sources:
                 origin = None if source == "random" else make((source,), fractions[0], modulus, seed)
                 name = "random" if origin is None else run_id(origin.name, to_dict(origin))
                 if origin is not None:
                     add(origin)
-                for part in (text.strip() for text in options.freeze.split(",")):
+                for parts in kinds:
                     for formulas in targets:
                         for fraction in fractions:
                             add(
                                 dataclasses.replace(
                                     make(formulas, fraction, modulus, seed),
-                                    frozen=FrozenConfig(parts=tuple(p.strip() for p in part.split("+")), source=name),
+                                    frozen=FrozenConfig(parts=parts, source=name),
                                 )
                             )
             for formulas in targets:
                 for fraction in fractions:
                     add(make(formulas, fraction, modulus, seed))
     return list(found.values())
+
+
+def _texts(text: str, between: str = ",") -> list[str]:
+    return [part.strip() for part in text.split(between) if part.strip()]
 
 
 def _numbers(text: str, kind: Any, flag: str) -> list[Any]:
@@ -151,7 +166,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     from epicycle.cli.main import say
     from epicycle.cli.pretrain import given_of
-    from epicycle.cli.progress import JobsProgress, spelled_seconds
+    from epicycle.cli.progress import JobsProgress
     from epicycle.report.sweep import numbers_of, write_sweep
     from epicycle.sweep.grid import grid_of
     from epicycle.sweep.plan import cost, plan
@@ -161,9 +176,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     chosen = configs(options)
     planned = plan(chosen, options.out)
     rest = cost(planned, chosen_device(options.device) if options.engine == "stacked" else None)
-    workers = 1 if options.engine == "stacked" else options.threads
-    say(f"{len(planned):,} run{'s' * (len(planned) != 1)}, {rest.runs:,} to do: at most {rest.steps:,} steps, {spelled_seconds(rest.core_seconds / workers)} on {workers} "
-        f"core{'s' * (workers != 1)} of this machine if none groks early")  # fmt: skip
+    say(f"{len(planned):,} run{'s' * (len(planned) != 1)}, {rest.runs:,} to do: {spelled_cost(options, rest)}")
     if options.plan:
         return plan_as_json(planned, rest)
     engine = engine_of(options, chosen_device(options.device))
@@ -177,6 +190,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     say(f"{sum(each['steps']['first'] is not None for each in runs)} of {len(runs)} runs grokked")
     say(f"report: {path}")
     return {"runs": runs, "report": str(path)}
+
+
+def spelled_cost(options: argparse.Namespace, rest: Any) -> str:
+    """What is left to do at most, in words; the start of processes and the analysis of each run, some seconds, are not in it."""
+    from epicycle.cli.progress import spelled_seconds
+
+    workers = 1 if options.engine == "stacked" else max(min(options.threads, rest.runs), 1)
+    where = "in stacks" if options.engine == "stacked" else f"on {workers} core{'s' * (workers != 1)} of this machine"
+    return f"at most {rest.steps:,} steps, {spelled_seconds(rest.core_seconds / workers)} of training {where} if none groks early"
 
 
 def plan_as_json(planned: Any, rest: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from epicycle._files import atomic
 from epicycle.errors import ConfigError, EpicycleError
 from epicycle.runs.directory import Run, list_runs, taken_from, trajectory
+from epicycle.tasks.operations import formula
 
 SETTINGS = ("recipe", "train_fraction", "operand_range", "split_by", "width", "num_heads", "mlp_width", "init", "attention_rate", "learning_rate",
             "weight_decay", "loss", "evaluate_every", "frozen", "source_run", "afresh", "formula", "modulus")  # fmt: skip
@@ -20,6 +21,10 @@ COLUMNS = (
     "source_run", "afresh", "directory",
 )  # fmt: skip
 """Columns of the table, in their order."""
+NUMBERS = frozenset(("modulus", "train_fraction", "seed", "split_seed", "memorised", "first", "sustained", "stable", "trained", "max_steps", "train_loss", "test_loss",
+                     "train_accuracy", "test_accuracy", "seconds", "threads", "width", "num_heads", "mlp_width", "attention_rate", "learning_rate", "weight_decay",
+                     "evaluate_every"))  # fmt: skip
+"""Columns that hold numbers."""
 CONDITION = re.compile(r"\s*(?P<column>\w+)\s*(?P<sign><=|>=|!=|=|<|>|~)\s*(?P<value>.*?)\s*$")
 
 
@@ -83,8 +88,30 @@ def chosen(table: Sequence[dict[str, Any]], conditions: Sequence[str]) -> list[d
         if not match or match["column"] not in COLUMNS:
             raise ConfigError(f"got condition {text!r}; expected a column ({', '.join(COLUMNS[:16])}, ...), one of = != < > <= >= ~, and a value. "
                               "Try outcome=grokked.")  # fmt: skip
-        kept = [each for each in kept if _meets(each[match["column"]], match["sign"], match["value"], text)]
+        column, sign, value = match["column"], match["sign"], match["value"]
+        if column == "formula" and sign in ("=", "!="):
+            value = _as_written(value)
+        if column in NUMBERS and sign in "<>=" and value.lower() != "none":
+            _number(value, text)
+        kept = [each for each in kept if _meets(each[column], sign, value, text)]
     return kept
+
+
+def _as_written(formulas: str) -> str:
+    """Formulas as the table has them: `2a+b` is `2*a + b`; what is no formula stays as it is."""
+    try:
+        return " and ".join(formula(each.strip()).text for each in formulas.split(" and "))
+    except EpicycleError:
+        return formulas
+
+
+def _number(wanted: str, text: str) -> float:
+    try:
+        return float(wanted.replace(",", ""))
+    except ValueError:
+        raise ConfigError(
+            f"got condition {text!r}, which compares a number with {wanted!r}; expected a number. Mend it."
+        ) from None
 
 
 def _meets(value: Any, sign: str, wanted: str, text: str) -> bool:
@@ -93,14 +120,9 @@ def _meets(value: Any, sign: str, wanted: str, text: str) -> bool:
     if value is None:
         return sign == "!="
     if sign == "~":
-        return wanted in str(value)
+        return wanted.replace(" ", "") in str(value).replace(" ", "")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            number = float(wanted.replace(",", ""))
-        except ValueError:
-            raise ConfigError(
-                f"got condition {text!r}, which compares a number with {wanted!r}; expected a number. Mend it."
-            ) from None
+        number = _number(wanted, text)
         return {
             "=": value == number,
             "!=": value != number,

@@ -58,7 +58,7 @@ def query(table: Sequence[dict[str, Any]], text: str) -> tuple[list[str], list[t
     import duckdb
 
     try:
-        if re.search(r"\bhistory\b", text):
+        if re.search(r"\bhistory\b", text, re.IGNORECASE):
             _load_histories(connection, [Path(each["directory"]) / "history.jsonl" for each in table])
         connection.execute("SET enable_external_access = false")
         found = connection.execute(text)

@@ -17,18 +17,28 @@ CONNECT_SECONDS = 5
 
 
 def _knock(address: str) -> None:
-    """Try a host:port before Ray does, which would go on trying for minutes.
+    """Try a host:port before Ray does, which would go on trying for minutes: whether something there speaks HTTP/2, as Ray's services do.
 
     Raises:
-        OSError: Nothing answers.
+        OSError: Nothing answers, or something else than Ray.
         ValueError: It is not a host and a port.
     """
     import socket
 
     found = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
-    if found != "auto":  # otherwise Ray looks for a cluster that was started here
-        host, _, port = found.removeprefix("ray://").rpartition(":")
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    if found == "auto":  # Ray looks for a cluster that was started here
+        return
+    host, _, port = found.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("that is no host:port")
+    with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") in ("0", ""):
+            connection.sendall(
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+            )  # and our settings: none
+            answer = connection.recv(4)
+            if len(answer) < 4 or answer[3] != 4:  # the first frame of a server is one of settings
+                raise OSError("something else than Ray listens there")
 
 
 class _Outcome:

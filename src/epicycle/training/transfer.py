@@ -15,7 +15,7 @@ from epicycle.errors import ConfigError, RunError
 from epicycle.models.weights import shapes
 from epicycle.runs.directory import checkpoint_name, find_run
 from epicycle.tasks.modular import Task
-from epicycle.training.config import FrozenConfig, RunConfig
+from epicycle.training.config import FrozenConfig, RunConfig, to_dict
 
 PREFIXES = {"embedding": ("embed.", "pos_embed."), "body": ("blocks.",), "unembedding": ("unembed.",)}
 """Part -> how the names of its parameters begin."""
@@ -51,7 +51,7 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
 
     Raises:
         RunError: The run is not there, has not ended, or has no such checkpoint.
-        ConfigError: Its weights have other shapes.
+        ConfigError: Its model or modulus is another, or its weights have other shapes.
     """
     frozen = config.frozen
     if frozen is None or frozen.source == "random":
@@ -62,6 +62,7 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
         raise RunError(
             f"got run {run.id} to take weights from, whose training has not ended; expected a finished run. Train it first."
         )
+    _check_kind(config, record["config"]["resolved"], run.id)
     step = _step(frozen, run.checkpoint_steps(), run.id)
     found, expected = run.weights(step), _shapes(config, task)
     kept = frozen_names(config, task)
@@ -77,6 +78,24 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
         "outcome": record["outcome"],
     }
     return Taken({name: found[name] for name in kept}, facts)
+
+
+def _check_kind(config: RunConfig, other: dict[str, Any], run_id: str) -> None:
+    """Refuse a source that is another kind of model, or counts modulo another number: equal shapes can hide that.
+
+    How it was initialised does not matter.
+    """
+    if "model" not in other or "task" not in other:
+        raise ConfigError(
+            f"got run {run_id} to take weights from, which is no run of `grok`; expected one. Name another."
+        )
+    own = to_dict(config)
+    pairs = [("modulus", own["task"]["modulus"], other["task"]["modulus"])]
+    pairs += [(name, value, other["model"].get(name, value)) for name, value in own["model"].items() if name != "init"]
+    for name, wanted, have in pairs:
+        if wanted != have:
+            raise ConfigError(f"got run {run_id} to take weights from, with {name} {have}; expected {wanted} as in this run. "
+                              "Choose a run of the same modulus, recipe and width.")  # fmt: skip
 
 
 def weight_seed(config: RunConfig, taken: Taken | None) -> int:
