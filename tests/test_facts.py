@@ -1,10 +1,12 @@
 """Forms, factors and interpolation against planted structure, brute force and the known algebra of the 35 operations."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 
+from epicycle.cli.main import main
 from epicycle.errors import ConfigError
 from epicycle.numbers.polynomials import degree, interpolate, spell
 from epicycle.tasks import grammar
@@ -368,3 +370,24 @@ def test_order_and_lookup_with_three_operands():
                 rest.append(int(task.labels[0, i]))
         hits += max((rest.count(x) for x in rest), default=0)
         assert function() == pytest.approx(hits / len(task.test), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "modulus", "kind", "expected"),
+    [
+        ("a^2*b^2", 97, "product", {"g1": "a^2", "g2": "b^2", "h": "x"}),
+        ("a^7+b^7", 113, "sum", {"g1": "a^7", "g2": "b^7", "h": "x"}),
+        ("a^4+b^4", 13, "sum", {"g1": "a^4", "g2": "b^4", "h": "x"}),
+        ("ab+a+b", 97, "product", {"g1": "a + 1", "g2": "b + 1", "h": "x - 1"}),
+    ],
+)
+def test_the_obvious_witness_comes_first(text, modulus, kind, expected, capsys):
+    """And its tables, in JSON, explain every answer."""
+    assert main(["task", text, "--modulus", str(modulus), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)[kind]
+    assert found["witness"] == expected
+    g1, g2, h = (np.array(found["tables"][name]) for name in ("g1", "g2", "h"))
+    a, b = np.ogrid[:modulus, :modulus]
+    inner = g1[:, None] + g2 if kind == "sum" else g1[:, None] * g2
+    own = {"a^2*b^2": a**2 * b**2, "a^7+b^7": a**7 + b**7, "a^4+b^4": a**4 + b**4, "ab+a+b": a * b + a + b}[text]
+    assert (h[inner % modulus] == own % modulus).all()

@@ -49,9 +49,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 "reason": form.reason,
                 "h_is_injective": form.is_injective,
                 "witness": witnesses[kind],
+                "tables": _tables(form),
             }
         )
     return values
+
+
+def _tables(form: Any) -> dict[str, list[int | None]] | None:
+    """g1, g2 and h value by value, so that a witness can be checked whatever the modulus; h is null where no pair leads."""
+    if not form.exists:
+        return None
+    named = {"g1": form.g1, "g2": form.g2, "h": form.h}
+    return {name: [None if value < 0 else int(value) for value in values] for name, values in named.items()}
 
 
 def _lines(found: Any, witnesses: dict[str, Any], config: Any) -> list[tuple[str, str]]:

@@ -46,8 +46,7 @@ class Form(NamedTuple):
 
 def sum_form(table: Int[np.ndarray, "p p"]) -> Form:
     """Decide h(g1(a) + g2(b)) modulo p for a table of answers, -1 where there is none."""
-    found = _decided_sum(table)
-    return (_plain_sum(table) or found) if found.exists is None else found
+    return _plain_sum(table) or _decided_sum(table)
 
 
 def _plain_sum(table: np.ndarray) -> Form | None:
@@ -108,6 +107,8 @@ def product_form(table: Int[np.ndarray, "p p"]) -> Form:
     whole_columns, empty_columns = np.all(table >= 0, axis=0), np.all(table < 0, axis=0)
     if not whole_columns.any() or bool(np.any(~whole_columns & ~empty_columns)):
         return Form("product", None, "not decided: some pairs have no answer")
+    if (shifted := _shifted_product(table)) is not None:
+        return shifted
     given = table[:, whole_columns]
     for zero_rows, zero_columns in _zero_candidates(given):
         inner = given[~zero_rows][:, ~zero_columns]
@@ -125,9 +126,6 @@ def product_form(table: Int[np.ndarray, "p p"]) -> Form:
                 form = _product_witness(table, x, _widened(y, whole_columns, p))
                 if form is not None:
                     return form
-    shifted = _shifted_product(table)
-    if shifted is not None:
-        return shifted
     refutation = _no_product(given)
     if refutation is None:
         return Form("product", None, "not decided: rows or columns repeat")
