@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError
+from epicycle.report.sweep import success
 from epicycle.runs.directory import create_run, list_runs
 from epicycle.studies import furuta2024
 from epicycle.studies import furuta2024_accuracy as accuracy
@@ -688,13 +690,13 @@ def test_cells_of_the_tables(study):
     [claim] = claims_of(["A5:2*a + b"])
     assert [c.fraction for c in claim.conditions] == list(FRACTIONS)
     smallest = {0: 0.5, 1: 0.4, 2: 0.9}  # published: 0.5
-    found = grade(
-        claim,
-        study(
-            claim.conditions, lambda c, s: {"first": 2000} if c.fraction >= smallest[s] - 1e-9 else {"trained": 300_000}
-        ),
+    some = study(
+        claim.conditions, lambda c, s: {"first": 2000} if c.fraction >= smallest[s] - 1e-9 else {"trained": 300_000}
     )
-    assert [(r.value, r.holds) for r in found.readings] == [(0.5, True), (0.4, True), (0.9, False)]
+    assert [(r.value, r.holds) for r in grade(claim, some).readings] == [(0.5, True), (0.4, True), (0.9, False)]
+    body = re.sub(r"<[^>]+>", "|", success(some).body)
+    assert re.search(r"smallest r that groks\W+from scratch\W+2\*a \+ b\W+0\.9 \(0\.4\)", body)
+    assert re.search(r"published\W+from scratch\W+2\*a \+ b\W+0\.5\W", body)
     assert len(claims_of(["T1"])) == 96 and len(claims_of(["A5"])) == 35
 
 

@@ -4,7 +4,10 @@ import re
 
 import pytest
 
+from epicycle.analysis.decomposition import kept_decomposition
 from epicycle.analysis.grok import analyse_run, grok
+from epicycle.cli.main import main
+from epicycle.fourier.measures import ffd
 from epicycle.report.grok import grok_page, write_report
 from epicycle.report.page import Page, Section, Tile, embedded_json, number, render, table
 
@@ -239,3 +242,19 @@ def test_frequencies_of_the_weights_that_do_not_lead_the_logits_are_named():
     assert _besides(circuit) == ""  # in one table alone
     p_values["additive/W_L/family"][6] = 0.001
     assert _besides(circuit).startswith(" k = 7 stands out in both")
+
+
+def test_parts_of_the_logits_on_request_and_ffd_at_other_thresholds(tiny, tmp_path, capsys):
+    [found] = grok(tiny("a+b"), tmp_path, device="cpu")
+    circuit = found.circuits[0]
+    for basis in ("additive", "multiplicative"):
+        for site in ("W_E", "W_L"):
+            own = circuit.norms_of(basis, site)
+            assert ffd(own) == pytest.approx(circuit.measures[basis][site]["ffd"], abs=1e-6)
+            assert ffd(own, 0.1) >= ffd(own, 0.9)
+    assert "parts" not in {section.anchor for section in grok_page(found).sections}
+    assert main(["report", found.run.id, "--out", str(tmp_path), "--parts"]) == 0
+    section = next(s for s in grok_page(found).sections if s.anchor == "parts")
+    whole = kept_decomposition(found).losses["key + non-key + residual"]
+    assert number(whole) in section.body and "Table A.4" in section.body
+    assert whole == pytest.approx(circuit.losses["additive"]["answer"]["full"], rel=1e-5)

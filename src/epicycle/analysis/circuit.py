@@ -1,6 +1,7 @@
 """What a trained model computes with: spectra of its sites, key frequencies, losses with only and without them."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -20,7 +21,7 @@ from epicycle.fourier.planes import (
     plane_losses,
     plane_power,
 )
-from epicycle.fourier.spectra import fourier_norms, heat_map, spectrum_2d
+from epicycle.fourier.spectra import FourierNorms, fourier_norms, heat_map, spectrum_2d
 from epicycle.models.plain import Weights
 from epicycle.models.sites import embedding, grids, neuron_logit_map
 from epicycle.results import Result
@@ -65,6 +66,13 @@ class Circuit(Result):
     neuron_heat_map: dict[str, np.ndarray]
     neuron_share: dict[str, np.ndarray]
     neuron_frequency: dict[str, np.ndarray]
+
+    def norms_of(self, basis: str, site: str) -> FourierNorms:
+        """Norms of a site for the measures of `fourier.measures`; the constant and what belongs to no frequency are not kept."""
+        frequency, cosine, sine = (self.norms[f"{basis}/{site}/{part}"] for part in ("frequency", "cosine", "sine"))
+        count = self.modulus - (basis == "multiplicative")
+        sine = np.where(2 * frequency == count, math.nan, sine)  # the wave that alternates has no sine
+        return FourierNorms(frequency, count / frequency, cosine, sine, math.nan, math.nan)
 
     def plot(self, ax: Any = None) -> Any:
         """Spectrum of W_E in the chosen basis, cosine and sine apart; returns the axes."""

@@ -5,6 +5,7 @@ Source: Furuta et al. 2024, App. E, Table A.4.
 
 import dataclasses
 from itertools import combinations
+from pathlib import Path
 from typing import ClassVar, final
 
 import numpy as np
@@ -117,9 +118,8 @@ def decomposition_of(grok: Grok, index: int = 0) -> Decomposition:
         raise DataError(
             f"got run {grok.run.id} without a circuit; expected two operands and a training that did not diverge. Choose another run."
         )
-    place = grok.run.path / "results" / ("decomposition" if index == 0 else f"decomposition-{index + 1}")
-    if Decomposition.is_current(place):
-        return Decomposition.load(place)
+    if (kept := kept_decomposition(grok, index)) is not None:
+        return kept
     circuit: Circuit = grok.circuits[index]
     config = config_of(grok.run)
     task = modular_task(config.task)
@@ -129,5 +129,15 @@ def decomposition_of(grok: Grok, index: int = 0) -> Decomposition:
     found = decompose(
         logits, labels, circuit.key_frequencies if circuit.basis == "additive" else (), plane, circuit.formula
     )
-    found.save(place)
+    found.save(_place(grok, index))
     return found
+
+
+def kept_decomposition(grok: Grok, index: int = 0) -> Decomposition | None:
+    """The decomposition of a run, if it was computed before."""
+    place = _place(grok, index)
+    return Decomposition.load(place) if Decomposition.is_current(place) else None
+
+
+def _place(grok: Grok, index: int) -> Path:
+    return grok.run.path / "results" / ("decomposition" if index == 0 else f"decomposition-{index + 1}")

@@ -9,6 +9,11 @@ HELP = "Writes the report of a finished run again, from what is on disk."
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("run", metavar="RUN", help="a run directory, or the id of a run under --out")
+    parser.add_argument(
+        "--parts",
+        action="store_true",
+        help="cut the logits into key frequencies, other frequencies and the rest, beside random planes (a minute or so)",
+    )
     parser.add_argument("--again", action="store_true", help="compute the analyses again instead of reading them")
 
 
@@ -58,6 +63,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise RunError(
             f"got run {found.id}, which is not finished; expected one that is. Run its command again: it goes on from there."
         )
+    if kind != "grok" and options.parts:
+        raise RunError(f"got --parts for run {found.id}; expected a run of `grok`. Leave it out.")
     if kind != "grok" and options.again:
         raise RunError(f"got --again for run {found.id}; expected a run of `grok`. Run its command with another --out.")
     if kind == "explain":
@@ -68,11 +75,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     elif kind == "study":
         path = _study(found)
     else:
+        from epicycle.analysis.decomposition import decomposition_of
         from epicycle.analysis.grok import analyse_run
         from epicycle.report.grok import write_report
 
         progress = StageProgress()
-        path = write_report(analyse_run(found, again=options.again, stage=progress))
+        grok = analyse_run(found, again=options.again, stage=progress)
+        for index in range(len(grok.circuits) if options.parts else 0):
+            progress("cutting the logits", index, len(grok.circuits))
+            decomposition_of(grok, index)
+        path = write_report(grok)
         progress.close()
     say(f"report: {path}")
     return {"report": str(path)}

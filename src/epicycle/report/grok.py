@@ -266,11 +266,14 @@ def grok_page(grok: Grok) -> Page:
             if (once and index > 0) or (not once and not grok.circuits) or key == "provenance":
                 continue
             section = make(grok, task, index)
+            if section is None:
+                continue
             if task.num_tasks > 1 and not once:
                 title = f"{task.rules[index].text}: {section.title}"
                 section = section._replace(anchor=f"{section.anchor}-{index + 1}", title=title)
             sections.append(section)
-    sections.append(SECTIONS["provenance"](grok, task, 0))
+    if (last := SECTIONS["provenance"](grok, task, 0)) is not None:
+        sections.append(last)
     return Page(
         f"{name} mod {config.task.modulus}",
         f"{name} modulo {config.task.modulus}",

@@ -1,6 +1,6 @@
 """The sections of a grok report.
 
-To add a section: a function (Grok, Task, index of the formula) -> Section, and one line in SECTIONS.
+To add a section: a function (Grok, Task, index of the formula) -> Section, or None where there is nothing to show, and one line in SECTIONS.
 """
 
 import dataclasses
@@ -13,13 +13,14 @@ from markupsafe import escape
 
 from epicycle.analysis.circuit import Circuit, Trajectory
 from epicycle.analysis.grok import Grok, config_of
-from epicycle.fourier.measures import FFD_THRESHOLD, fcr_of_noise
+from epicycle.fourier.measures import FFD_THRESHOLD, fcr_of_noise, ffd
 from epicycle.numbers.residues import discrete_logarithms
 from epicycle.plots import style
 from epicycle.plots.curves import grokking, losses
 from epicycle.plots.planes import circle, heat_map
 from epicycle.plots.spectra import histogram, spectrum
 from epicycle.report.page import Section, drawing, embedded_json, number, table
+from epicycle.report.parts import parts_section
 from epicycle.report.references import REFERENCES, references
 from epicycle.tasks.modular import Task
 from epicycle.training.config import RECIPES, RunConfig, ScheduleConfig
@@ -313,6 +314,17 @@ def _numbers(grok: Grok, task: Task, index: int) -> Section:
     body = table(["basis", "site", "FFD", "FFD, joint", "FCR", "cosine bias", "Gini", "IPR"], rows,
                  "Cosine bias: log of cosine power over sine power, positive for cosine. literal_eq5: the half-domain sums "
                  "printed in the paper's equation, for comparison only.")  # fmt: skip
+    etas = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    sweep = [
+        [basis, site, *(ffd(circuit.norms_of(basis, site), eta) for eta in etas)]
+        for basis in circuit.neuron_share
+        for site in ("W_E", "W_L")
+    ]
+    body += table(
+        ["basis", "site", *(f"eta {eta:g}" for eta in etas)],
+        sweep,
+        "FFD at other thresholds eta (Furuta et al. 2024, App. H); the measure is eta 0.5.",
+    )
     p_rows = []
     for basis in circuit.neuron_share:
         for site in ("W_E", "W_L"):
@@ -351,16 +363,17 @@ def _provenance(grok: Grok, task: Task, index: int) -> Section:
                    ("Bit-identical only with the same device and number of threads: the order of sums differs otherwise.",))  # fmt: skip
 
 
-SECTIONS: dict[str, Callable[[Grok, Task, int], Section]] = {
+SECTIONS: dict[str, Callable[[Grok, Task, int], Section | None]] = {
     "training": _curves,
     "spectra": _spectra,
     "circles": _circles,
     "planes": _planes,
     "cause": _cause,
+    "parts": parts_section,
     "neurons": _neurons,
     "numbers": _numbers,
     "provenance": _provenance,
 }
-"""Order of the report. Sections that need a circuit are left out for formulas of three operands."""
+"""Order of the report; None leaves a section out. Sections that need a circuit are left out for formulas of three operands."""
 
 WITHOUT_CIRCUIT = ("training", "provenance")

@@ -14,7 +14,7 @@ from epicycle.plots import sweep as draw
 from epicycle.report.page import Page, Section, Tile, drawing, table
 from epicycle.report.references import REFERENCES, references
 from epicycle.runs.directory import Run, open_run
-from epicycle.studies.furuta2024_published import published_cell
+from epicycle.studies.furuta2024_published import SMALLEST, SOURCES, published_cell
 from epicycle.sweep.grid import Condition, Grid
 from epicycle.tasks.modular import looked_up
 
@@ -47,7 +47,8 @@ def _outcome(grid: Grid, condition: Condition) -> list[Any]:
         for seed in grid.seeds
         if grid.finished(condition, seed)
     )
-    return [f"{hit.count} of {hit.total}", f"{hit.low:.0%} to {hit.high:.0%}", "" if time.median is None else f"{time.median:,.0f}",
+    held = sum(run.record()["steps"]["sustained"] is not None for run in runs)
+    return [f"{hit.count} of {hit.total} ({held})", f"{hit.low:.0%} to {hit.high:.0%}", "" if time.median is None else f"{time.median:,.0f}",
             f"{time.restricted_mean:,.0f} up to {time.horizon:,.0f}", f"{best:.1%}", _baseline(grid, condition)]  # fmt: skip
 
 
@@ -66,9 +67,9 @@ def _best(grid: Grid, condition: Condition) -> str:
 def success(grid: Grid) -> Section:
     """Who groks, when, and at which fraction; the paper's Table A.5 beside it where it has the same cells."""
     single = [c for c in grid.conditions if len(c.formulas) == 1 and not c.parts]
-    rows = [[c.label, *_outcome(grid, c)] for c in grid.conditions if len(c.formulas) == 1]
+    rows = [[c.label, *_outcome(grid, c)] for c in grid.conditions]
     body = table(["condition", "grokked", "95 % interval", "median step", "mean step, restricted", "worst seed's best accuracy", "by looking up"], rows,
-                 "Interval: Wilson. Median and restricted mean: Kaplan-Meier, runs that never grokked count as not yet. By looking up: what a trained question of "
+                 "Grokked: at one evaluation; in brackets how many held it for three in a row; a mixture with all its formulas at once. Interval: Wilson. Median and restricted mean: Kaplan-Meier, runs that never grokked count as not yet. By looking up: what a trained question of "
                  "interchangeable numbers answers, without any rule, in the best of the splits; where that is near 99 %, to grok tells nothing.")  # fmt: skip
     fractions = sorted({c.fraction for c in single})
     formulas = list(dict.fromkeys((c.formulas[0], c.modulus) for c in single))
@@ -88,6 +89,7 @@ def success(grid: Grid) -> Section:
                 theirs,
                 "Furuta et al. 2024, Table A.5: `groks`, or the best test accuracy; 3 seeds, up to 300,000 steps.",
             )
+    body += _smallest_fractions(grid)
     mixed = [c for c in grid.conditions if len(c.formulas) > 1]
     if mixed:
         body += table(["mixture", "seed", "formula", "first at 99 %", "best test accuracy", "by looking up"], [cells for c in mixed for cells in _mixture(grid, c)],
@@ -95,6 +97,49 @@ def success(grid: Grid) -> Section:
     steps = sorted({config.schedule.max_steps for config in grid.configs.values()})
     return Section("success", "Who groks, and when", "Seeds that reach 99 % test accuracy.", body,
                    (f"Every run ends at {' or '.join(f'{s:,}' for s in steps)} steps at the latest: what has not grokked by then might later.",))  # fmt: skip
+
+
+def _smallest_fractions(grid: Grid) -> str:
+    """The paper's Table 1: from how many pairs a formula groks, by what is frozen; empty where there is one fraction alone."""
+    found: dict[tuple[str, int], dict[str, dict[float, Condition]]] = {}
+    for c in grid.conditions:
+        if c.steps is None:
+            row = found.setdefault((" and ".join(c.formulas), c.modulus), {})
+            row.setdefault(_frozen(c), {})[c.fraction] = c
+    if all(len(by) < 2 for row in found.values() for by in row.values()):
+        return ""
+    kinds = list(dict.fromkeys(kind for row in found.values() for kind in row))
+    name = lambda f, p: f if p == 97 else f"{f} mod {p}"  # noqa: E731
+    body = table(["smallest r that groks", *kinds], [[name(*key), *(_smallest(grid, row.get(kind, {})) for kind in kinds)] for key, row in found.items()],
+                 "The smallest train fraction at which every finished seed grokked; in brackets the smallest at which any did, where that is less. Only fractions that were run count.")  # fmt: skip
+    theirs = {"from scratch" if not source else f"{part} of {source}": i for i, (source, part) in enumerate(SOURCES)}
+    known = [kind for kind in kinds if kind in theirs]
+    rows = [
+        [f, *("none" if (r := SMALLEST[f][theirs[kind]]) is None else f"{r:g}" for kind in known)]
+        for f, p in found
+        if f in SMALLEST and p == 97
+    ]
+    return body + (table(["published", *known], rows, "Furuta et al. 2024, Table 1.") if rows and known else "")
+
+
+def _frozen(condition: Condition) -> str:
+    """What is frozen, as a column is named."""
+    if not condition.parts:
+        return "from scratch"
+    return f"{'+'.join(condition.parts)} {f'of {condition.source}' if condition.source else 'random'}"
+
+
+def _smallest(grid: Grid, by_fraction: dict[float, Condition]) -> str:
+    hits = {
+        r: [run.record()["steps"]["first"] is not None for run in grid.runs(c)] for r, c in sorted(by_fraction.items())
+    }
+    ran = [r for r, found in hits.items() if found]
+    if not ran:
+        return ""
+    whole, some = (next((r for r in ran if test(hits[r])), None) for test in (all, any))
+    if some is None:
+        return f"none up to {max(ran):g}"
+    return f"{whole:g}" if whole == some else f"{'none' if whole is None else f'{whole:g}'} ({some:g})"
 
 
 def _mixture(grid: Grid, condition: Condition) -> list[list[Any]]:
@@ -119,18 +164,18 @@ def _mixture(grid: Grid, condition: Condition) -> list[list[Any]]:
 
 def transfer(grid: Grid) -> Section | None:
     """Frozen parts under new tasks, against the same seeds from scratch; None where there are none."""
-    pairs = [c for c in grid.conditions if c.source is not None]
-    frozen = [c for c in grid.conditions if c.parts]
-    if not frozen:
+    pairs = [c for c in grid.conditions if c.parts]
+    if not pairs:
         return None
     body = ""
     for parts in dict.fromkeys(c.parts for c in pairs):
-        name = f"{PUBLISHED_NAMES[parts]}: " if parts in PUBLISHED_NAMES else ""
+        is_taken = any(c.source for c in pairs if c.parts == parts)
+        name = f"{PUBLISHED_NAMES[parts]}: " if is_taken and parts in PUBLISHED_NAMES else ""
         for fraction, modulus in sorted({(c.fraction, c.modulus) for c in pairs if c.parts == parts}):
             here = [c for c in pairs if (c.parts, c.fraction, c.modulus) == (parts, fraction, modulus)]
             body += _matrix(grid, here, f"{name}{' and '.join(parts)} frozen, p = {modulus}, r = {fraction:g}")
     rows = []
-    for c in frozen:
+    for c in pairs:
         rival = c.rival
         seeds = [s for s in grid.seeds if grid.finished(c, s) and grid.finished(rival, s)]
         if seeds:
@@ -158,7 +203,7 @@ def _sources(grid: Grid, pairs: Sequence[Condition]) -> str:
 
 
 def _matrix(grid: Grid, conditions: Sequence[Condition], title: str) -> str:
-    sources = list(dict.fromkeys(str(c.source) for c in conditions))
+    sources = list(dict.fromkeys(c.source or "random weights" for c in conditions))
     targets = list(dict.fromkeys(" and ".join(c.formulas) for c in conditions))
     values = np.full((len(sources), len(targets)), np.nan)
     labels = [["" for _ in targets] for _ in sources]
@@ -166,7 +211,7 @@ def _matrix(grid: Grid, conditions: Sequence[Condition], title: str) -> str:
         runs, base = grid.runs(c), grid.runs(c.rival)
         if not runs:
             continue
-        i, j = sources.index(str(c.source)), targets.index(" and ".join(c.formulas))
+        i, j = sources.index(c.source or "random weights"), targets.index(" and ".join(c.formulas))
         times, trained = _times(runs)
         time = time_to_event(times, trained)
         count = f"{sum(t is not None for t in times)}/{len(times)}"
