@@ -17,6 +17,7 @@ from epicycle.cli.main import main
 from epicycle.errors import ConfigError, DiskError, EpicycleError, RunError
 from epicycle.runs.directory import list_runs, open_run, run_id
 from epicycle.sweep.batch import Stacked
+from epicycle.sweep.grid import grid_of
 from epicycle.sweep.jobs import Job, run_jobs
 from epicycle.sweep.plan import cost, plan
 from epicycle.sweep.pool import LocalPool
@@ -246,6 +247,18 @@ def test_split_and_weights_have_seeds_of_their_own(tmp_path, capsys):
     assert main(words) == 0
     moving = {each["id"] for each in json.loads(capsys.readouterr().out)["runs"]}
     assert len(fixed) == len(moving) == 3 and not fixed & moving
+    assert main([*words, "--weight-seed", "5"]) == 0
+    other = {each["id"] for each in json.loads(capsys.readouterr().out)["runs"]}
+    assert len(other) == 3 and not other & (fixed | moving)
+    assert main([*words, "--weight-seed", "5", "--split-seed", "5"]) == 2
+    assert "one of the two to vary" in capsys.readouterr().err
+
+
+def test_a_grid_of_splits_goes_by_them(tiny, tmp_path):
+    configs = [tiny("a+b", seed=5) for _ in range(3)]
+    configs = [dataclasses.replace(c, task=dataclasses.replace(c.task, split_seed=i)) for i, c in enumerate(configs)]
+    grid = grid_of(configs, tmp_path)
+    assert grid.seeds == (0, 1, 2) and len(grid.configs) == 3 and len(grid.conditions) == 1
 
 
 def test_a_stack_leaves_the_same_runs_as_the_pool(tiny, tmp_path):

@@ -209,6 +209,7 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
     found, lines = [], []
     for key, runs in grouped(kept, by).items():
         hit = rate(sum(each["first"] is not None for each in runs), len(runs))
+        held = sum(each["sustained"] is not None for each in runs)
         time = time_to_event([each["first"] for each in runs], [each["trained"] for each in runs])
         best = max(each["test_accuracy"] for each in runs)
         looking = max(_looked_up(each["directory"]) for each in runs)
@@ -217,12 +218,13 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
             say(
                 f"{', '.join(map(str, key))}: these {len(runs)} runs differ in {', '.join(several)}, so there is no interval; add that to --group-by, or --where"
             )
-        found.append(dict(zip(by, key, strict=True)) | {"runs": hit.total, "grokked": hit.count, "low": None if several else hit.low, "high": None if several else hit.high, "mixed": several, "median": time.median,
+        found.append(dict(zip(by, key, strict=True)) | {"runs": hit.total, "grokked": hit.count, "sustained": held, "low": None if several else hit.low, "high": None if several else hit.high, "mixed": several, "median": time.median,
                                                         "restricted_mean": time.restricted_mean, "horizon": time.horizon, "best_final_accuracy": best, "lookup_accuracy": looking})  # fmt: skip
         lines.append(
             [
                 *key,
                 f"{hit.count} of {hit.total}",
+                held,
                 "mixed" if several else f"{hit.low:.0%} to {hit.high:.0%}",
                 "" if time.median is None else f"{time.median:,.0f}",
                 f"{time.restricted_mean:,.0f} up to {time.horizon:,.0f}",
@@ -237,6 +239,7 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
         [
             *by,
             "grokked",
+            "sustained",
             "95 % interval",
             "median step",
             "mean step, restricted",

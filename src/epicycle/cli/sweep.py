@@ -27,6 +27,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--split-seed", type=int, help="one split for all seeds of the weights; if not given, that of the weights"
     )
     parser.add_argument(
+        "--weight-seed",
+        type=int,
+        help="one seed of the weights for all seeds of the split; if not given, that of the split",
+    )
+    parser.add_argument(
         "--sources",
         default="",
         metavar="F,F",
@@ -90,6 +95,10 @@ def configs(options: argparse.Namespace) -> list[Any]:
         raise ConfigError(f"got {' and '.join(twice[0])} twice; expected every formula or mixture once. Leave one out.")
     if options.seeds < 1:
         raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
+    if options.split_seed is not None and options.weight_seed is not None and options.seeds > 1:
+        raise ConfigError(
+            f"got --seeds {options.seeds} with --split-seed and --weight-seed; expected one of the two to vary. Leave one out, or give --seeds 1."
+        )
     if bool(options.sources) != bool(options.freeze):
         raise ConfigError(
             "got one of --sources and --freeze; expected both or none. Add --freeze embedding, or --sources a+b (or random)."
@@ -120,7 +129,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
             modulus=modulus,
             split_seed=seed if options.split_seed is None else options.split_seed,
         )
-        return RECIPES[options.recipe](task, schedule, seed)
+        return RECIPES[options.recipe](task, schedule, seed if options.weight_seed is None else options.weight_seed)
 
     found: dict[str, Any] = {}
     add = lambda config: found.setdefault(run_id(config.name, to_dict(config)), config)  # noqa: E731

@@ -97,7 +97,11 @@ class Grid:
 
 
 def grid_of(configs: list[RunConfig], root: Path | str) -> Grid:
-    """A grid from a list of configurations; a source that is among them is named by its formula, another by its id."""
+    """A grid from a list of configurations; a source that is among them is named by its formula, another by its id.
+
+    Where all have the same weight seed and several split seeds, these are the seeds of the grid.
+    """
+    splits = len({c.seed for c in configs}) == 1 < len({c.task.split_seed for c in configs})
     spelled = {c.task.formulas: tuple(formula(text).text for text in c.task.formulas) for c in configs}
     names = {run_id(c.name, to_dict(c)): " and ".join(spelled[c.task.formulas]) for c in configs}
     found = {}
@@ -106,5 +110,8 @@ def grid_of(configs: list[RunConfig], root: Path | str) -> Grid:
             None if c.frozen is None or c.frozen.source == "random" else names.get(c.frozen.source, c.frozen.source)
         )
         parts = () if c.frozen is None else c.frozen.parts
-        found[Condition(spelled[c.task.formulas], c.task.train_fraction, parts, source, c.task.modulus), c.seed] = c
+        found[
+            Condition(spelled[c.task.formulas], c.task.train_fraction, parts, source, c.task.modulus),
+            c.task.split_seed if splits else c.seed,
+        ] = c
     return Grid(found, root)
