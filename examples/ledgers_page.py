@@ -2,8 +2,8 @@
 
 python examples/ledgers_page.py docs/results/furuta2024.md docs/results/furuta2024-quick.json docs/results/furuta2024-laptop-subset.json ...
 
-A claim that several ledgers grade is taken from the one with the largest bound on steps (the later on the command line, of equals),
-whatever the verdicts are. The table of runs has every training of every ledger once, as far as any of them got.
+A claim that several ledgers grade is taken from the one whose runs were looked at longest (the later on the command line, of equals),
+whatever the verdicts are, but that where nothing was run tells least. The table of runs has every training of every ledger once, as far as any of them got.
 """
 
 import json
@@ -18,10 +18,19 @@ from ledger_page import number
 def furthest(ledgers: dict[str, dict[str, Any]]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Claim id -> the ledger that looked longest and its entry, in the order of the claims' numbers."""
     found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for name in sorted(ledgers, key=lambda name: ledgers[name]["preset"]["max_steps"]):
-        for entry in ledgers[name]["claims"]:
-            found[entry["id"]] = (name, entry)
+    for name, ledger in ledgers.items():
+        for entry in ledger["claims"]:
+            other = found.get(entry["id"])
+            if other is None or _length(ledger, entry) >= _length(ledgers[other[0]], other[1]):
+                found[entry["id"]] = (name, entry)
     return dict(sorted(found.items(), key=lambda item: _order(item[0])))
+
+
+def _length(ledger: dict[str, Any], entry: dict[str, Any]) -> tuple[bool, int, int]:
+    """How far a claim was looked at: at all, the steps of its shortest run without a grok, the bound."""
+    bound = ledger["preset"]["max_steps"]
+    least = entry.get("looked_at_least", bound)
+    return entry["verdict"] != "not run", bound if least is None else least, bound
 
 
 def _order(claim: str) -> tuple[str, int, str]:
@@ -65,7 +74,7 @@ def page(ledgers: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Furuta et al. 2024: every claim graded so far",
         "",
-        f"{len(chosen)} claims from {len(ledgers)} ledgers, {len(runs)} trainings: {said}. A claim that several ledgers grade is taken from the one that may train longest, whatever its verdict. Made by "
+        f"{len(chosen)} claims from {len(ledgers)} ledgers, {len(runs)} trainings: {said}. A claim that several ledgers grade is taken from the one whose runs were looked at longest, whatever its verdict. Made by "
         "`examples/ledgers_page.py`; the ledgers have the readings seed by seed, controls, provenance and the claims' rules.",
         "",
         "A verdict needs three seeds (one reading where nothing is trained): confirmed if the rule holds in all, refuted if in none. Undetermined says why: seeds that disagree, or runs that were not "

@@ -836,3 +836,91 @@ def test_different_quantities_are_never_averaged(study):
     assert len({r.what for r in entry.readings}) > 1
     assert values["measured"] is None and values["interval"] is None and values["control"] is None
     assert all(r["what"] and r["value"] is not None for r in values["readings"])
+
+
+def four(monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PRESET", PRESET._replace(seeds=(0, 1, 2, 3)))
+
+
+def test_a_short_stand_in_for_a_source_is_not_a_source_that_failed(study, monkeypatch):
+    """Three seeds hold; the source of the fourth got 2,000 of its 10,000 steps."""
+    four(monkeypatch)
+    [claim] = claims_of(["C27b"])
+    source = source_of(claim.conditions[0])
+    found = study(claim.conditions, lambda c, s: {"first": 3000} if s < 3 or not c.parts else None)
+    for seed in PRESET.seeds:
+        run = found.finished(source, seed)
+        run.update(steps=run.record()["steps"] | ({"first": 3000} if seed < 3 else {"first": None, "trained": 2000}))
+    entry = grade(claim, found)
+    assert entry.verdict == "undetermined" and [r.holds for r in entry.readings] == [True, True, True, None]
+
+
+def test_unequal_bounds_leave_no_seed_out(study, monkeypatch):
+    """C36, fourth seed: neither grokked, and the one from 50 % was looked at for 20,000 steps alone."""
+    four(monkeypatch)
+    [claim] = claims_of(["C36"])
+    half = scratch("a + b", 0.5)
+    short = lambda c, s: {"trained": 20_000 if c == half else 300_000, "best": 0.5}  # noqa: E731
+    good = lambda c, s: {"first": 800 if c == half else 2600}  # noqa: E731
+    assert (
+        grade(claim, study(claim.conditions, lambda c, s: good(c, s) if s < 3 else short(c, s))).verdict
+        == "undetermined"
+    )
+
+
+@pytest.mark.parametrize(("looked", "holds"), [(300_000, False), (5_000, False), (1_000, None)])
+def test_hurting_is_refuted_by_a_grok_that_scratch_never_had(study, looked, holds):
+    frozen, rival = scratch("a + b", 0.4), PLUS
+    what = lambda c, s: {"first": 3000} if c == frozen else {"trained": looked, "best": 0.5, "every": 500}  # noqa: E731
+    found = accuracy.faster(frozen, rival, study([frozen, rival], what), 0, factor=2, is_slower=True)
+    assert (found.holds, found.is_censored) == (holds, holds is None)
+
+
+def test_a_poor_source_does_not_hide_runs_that_were_stopped_early(study, monkeypatch):
+    four(monkeypatch)
+    [claim] = claims_of(["C26b"])
+    failing = claim.conditions[0].source
+    how = lambda c, s: {"trained": 20_000 if s == 3 else 300_000, "best": 0.5} if c.source else {"first": 3000}  # noqa: E731
+    found = study(claim.conditions, how)
+    for c in {source_of(c) for c in claim.conditions}:
+        for seed in PRESET.seeds:
+            run = found.finished(c, seed)
+            first = None if seed == 3 and c.formulas == (failing,) else 3000
+            run.update(steps=run.record()["steps"] | {"first": first, "trained": c.steps})
+    entry = grade(claim, found)
+    assert entry.verdict == "undetermined" and entry.readings[3].is_censored
+
+
+def test_a_mixture_is_learned_at_one_evaluation(study, tmp_path):
+    """Every formula is at 0.995 once, never all at the same time: value, rule and verdict agree that it was not learned."""
+    [claim] = claims_of(["C30a"])
+    [condition] = claim.conditions
+    found = study([condition], lambda c, s: {"trained": 300_000, "every": 1000, "tasks": dict.fromkeys(c.formulas)})
+    for seed in PRESET.seeds:
+        file = found.finished(condition, seed).path / "history.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        for i, name in enumerate(condition.formulas):
+            lines[10 + i]["tasks"][name]["test_accuracy"] = 0.995
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    entry = grade(claim, Study(found.run, PRESET, (condition,)))
+    assert entry.verdict == "confirmed" and entry.readings[0].value == 0.5
+
+
+def test_what_is_certain_is_told_whatever_else_was_not_run(study):
+    late = {PLUS: {"trained": 8_000, "best": 0.5}, TIMES: {"first": 4000}, MINUS: {"first": 50_000, "trained": 52_000}}
+    assert verdict("C2a", study([PLUS, TIMES, MINUS], lambda c, s: late[c])).verdict == "refuted"
+    [claim] = claims_of(["C5b"])
+    decide = {scratch(f"a^{n} + b^{n}") for n in (5, 7)}
+    some = study(claim.conditions, lambda c, s: {"first": 3000} if c in decide else None)
+    assert grade(claim, some).verdict == "confirmed"
+
+
+def test_what_ended_too_early_to_be_read_is_not_called_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PRESET", PRESET._replace(max_steps=7_000))
+    for seed in PRESET.seeds:
+        made(tmp_path, PLUS, seed, first=6_000, trained=7_000, ends={("W_E", "ffd"): 0.1})
+    study = Study(create_run(tmp_path, "study", {"kind": "study"}, {}, {}), PRESETS["full"], (PLUS,), stand_ins=True)
+    assert grade(claims_of(["C1a"])[0], study).verdict == "confirmed"
+    entry = grade(claims_of(["C11a"])[0], study)
+    assert entry.verdict == "undetermined" and "ended at 7,000, before the step at which it is read" in entry.reason
+    assert entry.needs == "longer training of seed 0, 1, 2"

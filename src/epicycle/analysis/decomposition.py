@@ -86,18 +86,18 @@ def decompose(
     mean = flat.mean(0)
     centred = flat - mean
     spans = {int(k): plane_directions(basis, int(k), plane, labels).reshape(-1, p * p) for k in basis.frequency}
-    part = {k: unit.T @ (unit @ centred) for k, unit in spans.items()}
+    of = lambda k: spans[k].T @ (spans[k] @ centred)  # noqa: E731  made anew each time: all at once would be p/2 arrays of p^3
     zero = np.zeros_like(centred)
     pieces = {
-        "key": sum((part[k] for k in keys), zero),
-        "non-key": sum((own for k, own in part.items() if k not in keys), zero),
+        "key": sum((of(k) for k in spans if k in keys), zero),
+        "non-key": sum((of(k) for k in spans if k not in keys), zero),
     }
     pieces["residual"] = centred - pieces["key"] - pieces["non-key"]
     losses = {" + ".join(names): cross_entropy(mean + np.sum([pieces[name] for name in names], axis=0), answer)
               for count in (3, 1, 2) for names in combinations(PARTS, count)}  # fmt: skip
     waves = mean + pieces["key"] + pieces["non-key"]
     whole = losses["key + non-key"]
-    rises = np.array([cross_entropy(waves - part[int(k)], answer) - whole for k in basis.frequency])
+    rises = np.array([cross_entropy(waves - of(int(k)), answer) - whole for k in basis.frequency])
     generator = np.random.default_rng(seed)
     controls = 19 * (len(basis.frequency) - len(set(keys))) if controls is None else controls
     blind = (np.linalg.qr(generator.standard_normal((p * p, 2)))[0].T for _ in range(controls))
@@ -108,7 +108,7 @@ def decompose(
     )  # fmt: skip
 
 
-def decomposition_of(grok: Grok, index: int = 0) -> Decomposition:
+def decomposition_of(grok: Grok, index: int = 0, *, again: bool = False) -> Decomposition:
     """Decomposition of a finished run in the plane of the difference for a - b, else of the sum; kept beside its circuit.
 
     Raises:
@@ -118,7 +118,7 @@ def decomposition_of(grok: Grok, index: int = 0) -> Decomposition:
         raise DataError(
             f"got run {grok.run.id} without a circuit; expected two operands and a training that did not diverge. Choose another run."
         )
-    if (kept := kept_decomposition(grok, index)) is not None:
+    if not again and (kept := kept_decomposition(grok, index)) is not None:
         return kept
     circuit: Circuit = grok.circuits[index]
     config = config_of(grok.run)

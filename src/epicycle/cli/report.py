@@ -81,9 +81,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
         progress = StageProgress()
         grok = analyse_run(found, again=options.again, stage=progress)
-        for index in range(len(grok.circuits) if options.parts else 0):
+        for index in range(max(len(grok.circuits), 1) if options.parts else 0):
             progress("cutting the logits", index, len(grok.circuits))
-            decomposition_of(grok, index)
+            decomposition_of(grok, index, again=options.again)
         path = write_report(grok)
         progress.close()
     say(f"report: {path}")

@@ -250,13 +250,14 @@ def _as_it_is(options: argparse.Namespace, given: dict[str, Any], conditions: An
     from epicycle.errors import ConfigError
     from epicycle.studies.furuta2024 import reproduce
 
-    if options.plan:
-        raise ConfigError("got --no-train with --plan; expected one of them. Leave one out.")
+    if options.plan or options.engine != "local":
+        other = "--plan" if options.plan else "--engine"
+        raise ConfigError(f"got --no-train with {other}; expected one of them. Leave one out.")
     study = reproduce(options.preset, conditions, options.out, seeds=seeds, max_steps=options.max_steps,
                       claims=[claim.id for claim in claims], train=False, given=given)  # fmt: skip
     count = len(study.conditions) * len(study.seeds)
     there = sum(len(study.runs(condition)) for condition in study.conditions)
-    say(f"{len(claims)} claims, {there} of {count} runs are there")
+    say(f"{len(claims)} claim{'s' * (len(claims) != 1)}, {there} of {count} runs are there")
     return study
 
 

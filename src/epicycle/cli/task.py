@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _tables(form: Any) -> dict[str, list[int | None]] | None:
-    """g1, g2 and h value by value, so that a witness can be checked whatever the modulus; h is null where no pair leads."""
+    """g1, g2 and h value by value, so that a witness can be checked whatever the modulus; h is null where it is not fixed by the answers."""
     if not form.exists:
         return None
     named = {"g1": form.g1, "g2": form.g2, "h": form.h}

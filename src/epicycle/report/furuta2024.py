@@ -61,9 +61,15 @@ def finding(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
     """The sentences at the top."""
     counts = verdict_counts(entries)
     named = lambda verdict: ", ".join(e.claim.id for e in entries if e.verdict == verdict) or "none"  # noqa: E731
-    return (f"Of {len(entries)} claims graded with {len(study.preset.seeds)} seeds, {counts['confirmed']} are confirmed, {counts['refuted']} refuted, "
-            f"{counts['undetermined']} undetermined.",
+    rest = f", {counts['not run']} not run" if counts["not run"] else ""
+    said = (f"Of {len(entries)} claims, with {len(study.preset.seeds)} seeds, {counts['confirmed']} are confirmed, {counts['refuted']} refuted, "
+            f"{counts['undetermined']} undetermined{rest}.",
             f"Confirmed: {named('confirmed')}. Refuted: {named('refuted')}. Undetermined: {named('undetermined')}.")  # fmt: skip
+    if study.run.record()["config"]["resolved"].get("stand_ins"):
+        said += (
+            "Nothing was trained for this page: runs that ended at a smaller bound stand in for longer ones as far as they got.",
+        )
+    return said
 
 
 def study_numbers(study: Study, entries: Sequence[Entry]) -> dict[str, Any]:
@@ -71,7 +77,14 @@ def study_numbers(study: Study, entries: Sequence[Entry]) -> dict[str, Any]:
     record = study.run.record()
     base = command(study, whole=False)
     return {"preset": study.preset._asdict(), "command": command(study), "provenance": record["provenance"],
-            "claims": [entry.as_json() | {"rerun": f"{base} --only {shlex.quote(entry.claim.id)}"} for entry in entries], "runs": numbers_of(study)}  # fmt: skip
+            "claims": [entry.as_json() | {"looked_at_least": _looked(study, entry), "rerun": f"{base} --only {shlex.quote(entry.claim.id)}"} for entry in entries], "runs": numbers_of(study)}  # fmt: skip
+
+
+def _looked(study: Study, entry: Entry) -> int | None:
+    """Steps that the shortest of a claim's ungrokked runs was trained for; None if all grokked, or it has none."""
+    runs = [run for c in entry.claim.conditions for run in study.runs(c)]
+    steps = [run.record()["steps"] for run in runs]
+    return min((each["trained"] for each in steps if each["first"] is None), default=None)
 
 
 def study_page(study: Study, entries: Sequence[Entry]) -> Page:

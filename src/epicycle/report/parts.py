@@ -28,7 +28,7 @@ def parts_section(grok: Grok, task: Task, index: int) -> Section | None:
     each = [[f"k = {found.frequency[others][i]}", float(found.rises[others][i]), "yes" if found.rises[others][i] > worst else "no"] for i in order]  # fmt: skip
     body += table(["without it", "rise of the loss (nats)", "above every random plane"], each,
                   f"The twelve frequencies, of those that are no keys, whose removal from key + non-key costs most. The worst of {len(found.controls)} random planes costs {worst:.3g}.")  # fmt: skip
-    if found.formula in PARTS:
+    if found.formula in PARTS and task.config.modulus == 97:
         body += table(
             ["published", *PARTS[found.formula]],
             [[found.formula, *PARTS[found.formula].values()]],

@@ -94,9 +94,12 @@ def success(grid: Grid) -> Section:
     if mixed:
         body += table(["mixture", "seed", "formula", "first at 99 %", "best test accuracy", "by looking up"], [cells for c in mixed for cells in _mixture(grid, c)],
                       "One model for all formulas of a mixture, each with its own operator token.")  # fmt: skip
+    ends = [run.record()["steps"] for c in grid.conditions for run in grid.runs(c)]
+    short = min((each["trained"] for each in ends if each["first"] is None), default=None)
+    shortest = "" if short is None else f" The shortest of those was trained for {short:,}."
     steps = sorted({config.schedule.max_steps for config in grid.configs.values()})
     return Section("success", "Who groks, and when", "Seeds that reach 99 % test accuracy.", body,
-                   (f"Every run ends at {' or '.join(f'{s:,}' for s in steps)} steps at the latest: what has not grokked by then might later.",))  # fmt: skip
+                   (f"Every run ends at {' or '.join(f'{s:,}' for s in steps)} steps at the latest: what has not grokked by then might later.{shortest}",))  # fmt: skip
 
 
 def _smallest_fractions(grid: Grid) -> str:
@@ -169,8 +172,9 @@ def transfer(grid: Grid) -> Section | None:
         return None
     body = ""
     for parts in dict.fromkeys(c.parts for c in pairs):
-        is_taken = any(c.source for c in pairs if c.parts == parts)
-        name = f"{PUBLISHED_NAMES[parts]}: " if is_taken and parts in PUBLISHED_NAMES else ""
+        sources = {bool(c.source) for c in pairs if c.parts == parts}
+        beside = " and random weights" if False in sources else ""
+        name = f"{PUBLISHED_NAMES[parts]}{beside}: " if True in sources and parts in PUBLISHED_NAMES else ""
         for fraction, modulus in sorted({(c.fraction, c.modulus) for c in pairs if c.parts == parts}):
             here = [c for c in pairs if (c.parts, c.fraction, c.modulus) == (parts, fraction, modulus)]
             body += _matrix(grid, here, f"{name}{' and '.join(parts)} frozen, p = {modulus}, r = {fraction:g}")
@@ -186,7 +190,7 @@ def transfer(grid: Grid) -> Section | None:
             ratio = "" if found.median_ratio is None else f"{found.median_ratio:.2g}"
             rows.append([c.source or "random weights", " and ".join(c.parts), " and ".join(c.formulas), f"{c.fraction:g} (p = {c.modulus})", f"{found.earlier_a} of {found.pairs}",
                          f"{found.p_time:.2f}", ratio, *_outcome(grid, c)[:3]])  # fmt: skip
-    body += table(["from", "part", "onto", "r", "earlier than scratch, same seed", "sign test p", "times faster, median", "grokked", "95 % interval", "median step"], rows,
+    body += table(["from", "part", "onto", "r", "earlier than scratch, same seed", "sign test p", "times faster, median", "grokked (three in a row)", "95 % interval", "median step"], rows,
                   f"With {len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)} no sign test can give less than {2.0 ** (1 - len(grid.seeds)):.2g}.")  # fmt: skip
     return Section("transfer", "Transfer", "Weights of another run, frozen, under a new task: against the same seed from scratch (the same split; what is trained beside them begins with weights of its own).", body,
                    (_sources(grid, pairs),))  # fmt: skip

@@ -91,7 +91,7 @@ def chosen(table: Sequence[dict[str, Any]], conditions: Sequence[str]) -> list[d
         column, sign, value = match["column"], match["sign"], match["value"]
         if column == "formula" and sign in ("=", "!="):
             value = _as_written(value)
-        if column in NUMBERS and sign in "<>=" and value.lower() != "none":
+        if column in NUMBERS and sign != "~" and value.lower() != "none":
             _number(value, text)
         kept = [each for each in kept if _meets(each[column], sign, value, text)]
     return kept

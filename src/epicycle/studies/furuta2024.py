@@ -126,7 +126,7 @@ class Study(Grid):
         run: The study's own directory, beside its runs.
         chosen: The preset.
         conditions: What was run.
-        stand_ins: Where a run is missing, take the finished one of a smaller bound that got furthest.
+        stand_ins: Where a run is missing, take the finished one of another bound that got furthest without going on after its end.
     """
 
     def __init__(self, run: Run, chosen: Preset, conditions: tuple[Condition, ...], *, stand_ins: bool = False):
@@ -195,7 +195,8 @@ def reproduce(
                 f"got nothing to train and {root} without a finished run of these claims; expected some. Leave --no-train out, or name another --out."
             )
         run = _study_run(chosen, wanted, root, given, claims, train=False)
-        run.update(status="finished", outcome="reproduced", provenance=provenance())
+        with run.lock():
+            run.update(status="finished", outcome="reproduced", provenance=provenance())
         return Study(run, chosen, wanted, stand_ins=True)
     first = engine() if engine else None  # refuses what cannot work before anything is written
     run = _study_run(chosen, wanted, root, given, claims)

@@ -6,7 +6,7 @@ That a run does not grok can only be told at the paper's 300,000 steps.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from epicycle.runs.directory import Run
 from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch, source_of
@@ -26,16 +26,33 @@ def several(parts: Sequence[Measure], study: Study, seed: int) -> Reading:
     """Holds if every part holds; value and control are those of the first part that does not, or of the first."""
     readings = [part(study, seed) for part in parts]
     note = "; ".join(reading.note for reading in readings if reading.note)
+    absent = _missing_of(readings)
     if refuted := [r for r in readings if r.holds is False]:
         return refuted[0]._replace(note=note)
     if open_ := [r for r in readings if r.holds is None]:
-        return open_[0]._replace(note=note, is_censored=any(r.is_censored for r in open_))
+        return open_[0]._replace(note=note, is_censored=any(r.is_censored for r in open_), missing=absent)
     return readings[0]._replace(note=note)
 
 
+def _missing_of(readings: Sequence[Reading]) -> Literal["", "some", "all"]:
+    """Whether runs of several readings are not there."""
+    if all(r.missing == "all" for r in readings):
+        return "all"
+    return "some" if any(r.missing for r in readings) else ""
+
+
 def missing(seed: int, condition: Condition) -> Reading:
-    """The reading of a run that is not there, or (of what is read off weights) not far enough after its grok."""
-    return Reading(seed, None, None, None, f"not run: {condition.label}", is_censored=True, is_missing=True)
+    """The reading of a run that is not there."""
+    return Reading(seed, None, None, None, f"not run: {condition.label}", is_censored=True, missing="all")
+
+
+def unread(study: Study, condition: Condition, seed: int) -> Reading:
+    """The reading of what weights show, where there are none to read: not there, or from before the step at which they are read."""
+    run = study.finished(condition, seed)
+    if run is None:
+        return missing(seed, condition)
+    said = f"{when(condition, run)}, and training ended at {trained_steps(run):,}, before the step at which it is read"
+    return Reading(seed, None, None, None, said, is_censored=True)
 
 
 def baseline(condition: Condition, seed: int) -> float:
@@ -55,6 +72,8 @@ def poor_source(study: Study, conditions: Sequence[Condition], seed: int) -> Rea
             origin = study.finished(source, seed)
             if origin is None:
                 return missing(seed, source)
+            if first_step(origin) is None and trained_steps(origin) < (source.steps or 0):
+                return missing(seed, source)  # what stands in for it is shorter
             if first_step(origin) is None:
                 return Reading(seed, None, None, None, f"{condition.label}: its source had not grokked")
     return None
@@ -78,7 +97,7 @@ def ungrokked(seed: int, condition: Condition, run: Run) -> Reading:
         None,
         None,
         f"{when(condition, run)}: nothing to follow",
-        is_censored=trained_steps(run) < PUBLISHED_STEPS,
+        is_censored=trained_steps(run) < PUBLISHED_STEPS and run.record()["outcome"] != "diverged",
     )
 
 
@@ -103,6 +122,11 @@ class Looked(NamedTuple):
     note: str
     is_missing: bool = False
 
+    @property
+    def is_short(self) -> bool:
+        """It is there and could still grok."""
+        return self.best is not None and self.has_grokked is None
+
 
 def _look(condition: Condition, study: Study, seed: int) -> Looked:
     absent = poor_source(study, [condition], seed)
@@ -110,7 +134,8 @@ def _look(condition: Condition, study: Study, seed: int) -> Looked:
     if absent is None and run is None:
         absent = missing(seed, condition)
     if absent is not None or run is None:
-        return Looked(None, None, None, None, absent.note if absent else "", absent is not None and absent.is_missing)
+        is_missing = absent is not None and bool(absent.missing)
+        return Looked(None, baseline(condition, seed), None, None, absent.note if absent else "", is_missing)
     best = max(line["test_accuracy"] for line in study.history(condition, seed))
     steps = trained_steps(run)
     told = True if best >= GROKKED else (False if steps >= PUBLISHED_STEPS else None)
@@ -120,8 +145,10 @@ def _look(condition: Condition, study: Study, seed: int) -> Looked:
 def _absent(looks: Sequence[Looked], seed: int) -> Reading:
     """The reading where some runs show nothing: not there, or with a poor source."""
     first = next(look for look in looks if look.best is None)
-    is_missing = [look.is_missing for look in looks]
-    return Reading(seed, None, None, None, first.note, is_censored=any(is_missing), is_missing=all(is_missing))
+    gone = [look.is_missing for look in looks]
+    how = "all" if all(gone) else "some" if any(gone) else ""
+    is_censored = any(gone) or any(look.is_short for look in looks)
+    return Reading(seed, None, None, None, first.note, is_censored=is_censored, missing=how)
 
 
 def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
@@ -131,7 +158,7 @@ def groks(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
     baseline is a grok already is left out, and named: there accuracy tells nothing of a rule.
     """
     every = [_look(condition, study, seed) for condition in conditions]
-    looks = [look for look in every if look.baseline is None or look.baseline < GROKKED]
+    looks = [look for look in every if look.baseline is not None and look.baseline < GROKKED]
     empty = [
         f"{look.note} (tells nothing: looking up gives {look.baseline:.1%})" for look in every if look not in looks
     ]
@@ -187,28 +214,20 @@ def order(study: Study, seed: int, *, with_minus: bool) -> Reading:
         return missing(seed, next(c for c, run in runs.items() if run is None))
     first = {c: first_step(run) for c, run in runs.items() if run is not None}
     note = "; ".join(when(c, run) for c, run in runs.items() if run is not None)
-    early = [first[PLUS], first[TIMES]]
+    early = [(first[c], trained_steps(run)) for c in (PLUS, TIMES) if (run := runs[c]) is not None]
+    value = max((step for step, _ in early if step is not None), default=None)
     if not with_minus:
-        short = any(
-            step is None and trained_steps(run) < 10_000
-            for step, run in zip(early, (runs[PLUS], runs[TIMES]), strict=True)
-            if run is not None
-        )
-        holds = None if short else all(step is not None and step < 10_000 for step in early)
-        value = max((step for step in early if step is not None), default=None)
-        return Reading(seed, value, first[PLUS], holds, note, is_censored=short)
+        told = [step < 10_000 if step is not None else (False if end >= 10_000 else None) for step, end in early]
+        holds = False if False in told else (None if None in told else True)
+        return Reading(seed, value, first[PLUS], holds, note, is_censored=holds is None)
     last, end = first[MINUS], trained_steps(runs[MINUS])  # type: ignore[arg-type]
+    if (last or end) >= 40_000:
+        return Reading(seed, last, first[PLUS], False, note)
     if last is None:
-        return Reading(seed, None, first[PLUS], False if end >= 40_000 else None, note, is_censored=end < 40_000)
-    if any(
-        step is None and trained_steps(run) < last
-        for step, run in zip(early, (runs[PLUS], runs[TIMES]), strict=True)
-        if run
-    ):
-        return Reading(seed, last, first[PLUS], None, note, is_censored=True)
-    return Reading(
-        seed, last, first[PLUS], all(step is not None and step < last for step in early) and last < 40_000, note
-    )
+        return Reading(seed, None, first[PLUS], None, note, is_censored=True)
+    told = [step < last if step is not None else (False if end >= last else None) for step, end in early]
+    holds = False if False in told else (None if None in told else True)
+    return Reading(seed, last, first[PLUS], holds, note, is_censored=holds is None)
 
 
 def faster(
@@ -224,11 +243,15 @@ def faster(
     assert run is not None and other is not None
     first, second = first_step(run), first_step(other)
     note, what = f"{when(condition, run)}; {when(rival, other)}", condition.label
-    if second is None:
-        if is_slower or first is None:
-            return Reading(seed, first, second, None, note, what, is_censored=trained_steps(other) < PUBLISHED_STEPS)
-        is_beaten = trained_steps(other) >= factor * first
-        return Reading(seed, first, second, True if is_beaten else None, note, what, is_censored=not is_beaten)
+    if second is None and first is None:
+        short = min(trained_steps(run), trained_steps(other)) < PUBLISHED_STEPS
+        return Reading(seed, first, second, None, note, what, is_censored=short)
+    if second is None and first is not None:  # the rival's step is beyond what it was trained for
+        is_beaten = trained_steps(other) > first / factor if is_slower else trained_steps(other) >= factor * first
+        return Reading(
+            seed, first, second, (not is_slower) if is_beaten else None, note, what, is_censored=not is_beaten
+        )
+    assert second is not None
     if first is None:
         beyond = trained_steps(run) >= factor * second
         return Reading(seed, None, second, (is_slower if beyond else None), note, what, is_censored=not beyond)
@@ -260,7 +283,9 @@ def hastened(
     luck = [run and first_step(run) for run in (study.finished(pairs[worst][1], s) for s in (other, seed))]
     control = luck[0] / luck[1] if luck[0] and luck[1] and other != seed else None
     is_censored = readings[worst].holds is None and any(r.is_censored for r in readings)
-    return readings[worst]._replace(value=value, control=control, note=note, what=bound, is_censored=is_censored)
+    return readings[worst]._replace(
+        value=value, control=control, note=note, what=bound, is_censored=is_censored, missing=_missing_of(readings)
+    )
 
 
 def _ratio(condition: Condition, rival: Condition, study: Study, seed: int) -> tuple[float | None, str]:
@@ -282,7 +307,7 @@ def _ratio(condition: Condition, rival: Condition, study: Study, seed: int) -> t
 def mixture(
     formulas: tuple[str, ...], fraction: float, study: Study, seed: int, *, expect: str, last: str = ""
 ) -> Reading:
-    """Lowest best test accuracy among the formulas of a mixture. `expect`: all (at one evaluation), not all; `last`: the formula to come last."""
+    """Best of the lowest test accuracy among the formulas of a mixture, at one evaluation. `expect`: all (at one evaluation), not all; `last`: the formula to come last."""
     condition = Condition(formulas, fraction)
     run = study.finished(condition, seed)
     if run is None:
@@ -294,7 +319,8 @@ def mixture(
         first[name] = next((line["step"] for line in history if line["tasks"][name]["test_accuracy"] >= GROKKED), None)
     note = f"{condition.label}: " + ", ".join(
         f"{name} {'not by ' + format(trained_steps(run), ',') + f' ({best[name]:.1%})' if step is None else f'at {step:,}'}" for name, step in first.items())  # fmt: skip
-    is_whole = any(all(task["test_accuracy"] >= GROKKED for task in line["tasks"].values()) for line in history)
+    together = max(min(task["test_accuracy"] for task in line["tasks"].values()) for line in history)
+    is_whole = together >= GROKKED
     told = is_whole or trained_steps(run) >= PUBLISHED_STEPS
     holds: bool | None = is_whole if expect == "all" else not is_whole
     if is_whole and last:
@@ -303,7 +329,7 @@ def mixture(
         holds = None if own == rest else own > rest  # seen at one evaluation: which came later cannot be told
     return Reading(
         seed,
-        min(best.values()),
+        together,
         baseline(Condition((min(best, key=lambda name: best[name]),), fraction), seed),
         holds if told else None,
         note,
@@ -368,15 +394,21 @@ def helped(
     `cells`: (label, conditions with frozen weights, conditions from scratch), each over all fractions. Holds if the only ones are
     those `known`.
     """
-    easier, harder = [], 0
+    easier, waiting, harder = [], [], 0
     for label, frozen, plain in cells:
         readings = [smallest_fraction(conditions, None, study, seed) for conditions in (frozen, plain)]
         if open_ := [r for r in readings if r.value is None]:
-            return open_[0]
+            waiting.append(open_[0]._replace(is_censored=any(r.is_censored for r in open_)))
+            continue
         value, other = (r.value or 0.0 for r in readings)
         if value < other:
             easier.append(label)
         harder += value > other
+    if waiting:
+        return waiting[0]._replace(
+            is_censored=any(r.is_censored for r in waiting),
+            missing="some" if easier or harder else _missing_of(waiting),
+        )
     return Reading(
         seed, float(len(easier)), float(harder), set(easier) == set(known), f"easier: {', '.join(easier) or 'none'}"
     )

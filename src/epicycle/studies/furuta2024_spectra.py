@@ -17,7 +17,7 @@ from epicycle.fourier.measures import fcr
 from epicycle.fourier.spectra import fourier_norms
 from epicycle.models.sites import embedding
 from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch
-from epicycle.studies.furuta2024_accuracy import MINUS, TIMES, first_step, missing, trained_steps, ungrokked, when
+from epicycle.studies.furuta2024_accuracy import MINUS, TIMES, first_step, trained_steps, ungrokked, unread, when
 from epicycle.studies.ledger import Reading
 from epicycle.sweep.grid import Condition
 from epicycle.tasks.label_statistics import label_statistics
@@ -47,9 +47,9 @@ def moves(
 
     `expected`: (site, measure, falls or stays). Holds if every one does as expected.
     """
-    run = study.ended(condition, seed)
+    run = study.ended(condition, seed) if needs_grok else study.finished(condition, seed)
     if run is None:
-        return missing(seed, condition)
+        return unread(study, condition, seed)
     if needs_grok and first_step(run) is None:
         return ungrokked(seed, condition, run)
     if not needs_grok and first_step(run) is not None:
@@ -86,7 +86,7 @@ def always_dense(study: Study, seed: int) -> Reading:
     """Lowest FFD(W_E) of a*b over training; control: its first value."""
     run = study.ended(TIMES, seed)
     if run is None or first_step(run) is None:
-        return missing(seed, TIMES) if run is None else ungrokked(seed, TIMES, run)
+        return unread(study, TIMES, seed) if run is None else ungrokked(seed, TIMES, run)
     values = series_of(study.history(TIMES, seed), "W_E", "ffd")[1]
     return Reading(
         seed, float(values.min()), float(values[0]), bool(values.min() == 1.0), "1 is the FFD of white noise, too"
@@ -103,7 +103,7 @@ def parity(study: Study, seed: int) -> Reading:
         condition = scratch(f"a^{n} + b^{n}")
         run = study.ended(condition, seed)
         if run is None:
-            return missing(seed, condition)
+            return unread(study, condition, seed)
         if first_step(run) is None:
             return ungrokked(seed, condition, run)
         for name in ("ffd", "fcr"):
@@ -121,7 +121,7 @@ def bias(condition: Condition, site: str, study: Study, seed: int, *, is_cosine:
     """Log of cosine over sine power of a site at the end; control: at the beginning."""
     run = study.ended(condition, seed)
     if run is None:
-        return missing(seed, condition)
+        return unread(study, condition, seed)
     if first_step(run) is None:
         return ungrokked(seed, condition, run)
     values = series_of(study.history(condition, seed), site, "bias")[1]
@@ -144,7 +144,7 @@ def uses_sine(study: Study, seed: int) -> Reading:
     condition = scratch("a*b + a + b")
     run = study.ended(condition, seed)
     if run is None:
-        return missing(seed, condition)
+        return unread(study, condition, seed)
     if first_step(run) is None:
         return ungrokked(seed, condition, run)
     values = series_of(study.history(condition, seed), "W_E", "fcr")[1]
@@ -166,11 +166,11 @@ def restricted(condition: Condition, study: Study, seed: int, *, is_better: bool
     """
     run = study.ended(condition, seed)
     if run is None:
-        return missing(seed, condition)
+        return unread(study, condition, seed)
     grok = study.grok(condition, seed)
     if first_step(run) is None:
         return ungrokked(seed, condition, run)
-    if grok is None or not grok.circuits[0].key_frequencies:
+    if grok is None or not grok.circuits or not grok.circuits[0].key_frequencies:
         return Reading(seed, None, None, None, f"{condition.label}: no key frequency")
     plane = "difference" if condition == MINUS else "sum"
     losses = grok.circuits[0].losses["additive"][plane]
@@ -195,7 +195,7 @@ def dependents(condition: Condition, study: Study, seed: int, *, expect_some: bo
     """
     run, grok = study.ended(condition, seed), study.grok(condition, seed)
     if run is None or grok is None:
-        return missing(seed, condition)
+        return unread(study, condition, seed)
     if first_step(run) is None or not grok.circuits:
         return ungrokked(seed, condition, run)
     found = decomposition_of(grok)
@@ -215,7 +215,7 @@ def same_pattern(formulas: tuple[str, ...], fraction: float, study: Study, seed:
     condition = Condition(formulas, fraction)
     run, grok = study.ended(condition, seed), study.grok(condition, seed)
     if run is None or grok is None:
-        return missing(seed, condition)
+        return unread(study, condition, seed)
     if len(grok.circuits) < 3 or first_step(run) is None:
         return ungrokked(seed, condition, run)
     maps = [np.asarray(c.logit_heat_map["additive"])[1:, 1:].ravel() for c in grok.circuits]

@@ -19,9 +19,9 @@ from epicycle.studies.furuta2024_accuracy import (
     PLUS,
     baseline,
     first_step,
-    missing,
     trained_steps,
     ungrokked,
+    unread,
     when,
 )
 from epicycle.studies.furuta2024_spectra import FALLS, MEASURES, series_of
@@ -47,12 +47,13 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
     is one of a condition that looking up alone brings to a grok: its accuracy may rise without any rule.
     Control: the share by half-time alone had each run's accuracy been that of another run. Of `conditions`, those that (did not) grok.
     """
-    curves, short = [], []
+    curves, short, absent = [], [], []
     for condition in conditions:
-        run = study.ended(condition, seed)
-        if run is None:
-            return missing(seed, condition)
         if of_grokked and baseline(condition, seed) >= GROKKED:
+            continue
+        run = study.ended(condition, seed) if of_grokked else study.finished(condition, seed)
+        if run is None:
+            absent.append(unread(study, condition, seed))
             continue
         if (first_step(run) is not None) != of_grokked:
             short += [when(condition, run)] * (of_grokked and trained_steps(run) < PUBLISHED_STEPS)
@@ -62,6 +63,9 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
         accuracy = np.array([line["test_accuracy"] for line in history])
         falling = [v for site, name in MEASURES if (v := series_of(history, site, name)[1])[-1] <= FALLS * v[0]]
         curves.append((condition, steps, accuracy, falling))
+    if absent:
+        some = "all" if not curves and not short and all(r.missing == "all" for r in absent) else "some"
+        return absent[0]._replace(missing=some if any(r.missing for r in absent) else "")
     if not curves:
         return Reading(seed, None, None, None, "; ".join(short) or "no such run", is_censored=bool(short))
     if not of_grokked:
@@ -116,7 +120,7 @@ def thresholds(study: Study, seed: int) -> Reading:
     """Half-time of the fall of FFD(W_E) of a + b at eta 0.3; control: at eta 0.7. From kept checkpoints, interpolated."""
     run = study.ended(PLUS, seed)
     if run is None or first_step(run) is None:
-        return missing(seed, PLUS) if run is None else ungrokked(seed, PLUS, run)
+        return unread(study, PLUS, seed) if run is None else ungrokked(seed, PLUS, run)
     steps = np.array(kept_steps(run))
     p = run.record()["config"]["resolved"]["task"]["modulus"]
     norms = [fourier_norms(embedding(run.weights(int(step)), p), additive(p)) for step in steps]
@@ -131,7 +135,6 @@ def thresholds(study: Study, seed: int) -> Reading:
             None,
             None,
             "FFD does not fall at every eta to date",
-            is_censored=trained_steps(run) < PUBLISHED_STEPS,
         )
     holds = times[0.3] > times[0.5] > times[0.7]  # type: ignore[operator]
     return Reading(
@@ -159,7 +162,7 @@ def earlier_fall(study: Study, seed: int) -> Reading:
     for condition in (scratch("a + b", 0.5), PLUS):
         run = study.ended(condition, seed)
         if run is None:
-            return missing(seed, condition)
+            return unread(study, condition, seed)
         steps, values = series_of(study.history(condition, seed), "W_E", "ffd")
         if first_step(run) is None or values[-1] > FALLS * values[0]:
             return Reading(
@@ -168,7 +171,7 @@ def earlier_fall(study: Study, seed: int) -> Reading:
                 None,
                 None,
                 f"{when(condition, run)}: FFD {values[0]:.3f} to {values[-1]:.3f}, no fall to date",
-                is_censored=trained_steps(run) < PUBLISHED_STEPS,
+                is_censored=first_step(run) is None and trained_steps(run) < PUBLISHED_STEPS,
             )
         half = _half_between(steps, values)
         assert half is not None  # it falls

@@ -32,8 +32,8 @@ class Reading(NamedTuple):
     """Which quantity the value is, where a claim has several; values of different ones are never averaged."""
     is_censored: bool = False
     """True if more of the same run could tell: such a seed is no exception that may be left out."""
-    is_missing: bool = False
-    """True if a run that it needs is not there."""
+    missing: Literal["", "some", "all"] = ""
+    """Whether some of the runs that it needs are not there, or none is."""
 
 
 class Claim(NamedTuple):
@@ -72,13 +72,14 @@ class Entry(NamedTuple):
             return ""
         if not self.readings:
             return self.claim.needs
-        short = [str(r.seed) for r in self.readings if r.holds is None and r.is_censored and not r.is_missing]
-        absent = [str(r.seed) for r in self.readings if r.is_missing]
+        open_ = [r for r in self.readings if r.holds is None]
+        absent = [str(r.seed) for r in open_ if r.missing]
+        short = [str(r.seed) for r in open_ if r.is_censored and not r.missing]
         wanted = [f"the missing runs of seed {', '.join(absent)}"] if absent else []
         wanted += [f"longer training of seed {', '.join(short)}"] if short else []
-        if not wanted or {r.holds for r in self.readings} >= {True, False}:
+        if {r.holds for r in self.readings} >= {True, False}:
             wanted.append("more seeds")
-        return ", ".join(wanted)
+        return ", ".join(wanted) or self.claim.needs
 
     def as_json(self) -> dict[str, Any]:
         """The object of `epicycle reproduce --json`; `interval` is the range over seeds.
@@ -129,7 +130,7 @@ def grade(claim: Claim, study: Any, *, least: int | None = None, unit: str = "se
     readings = tuple(claim.measure(study))
     if not readings:
         return Entry(claim, "not run", (), claim.needs)
-    if all(r.is_missing for r in readings):
+    if all(r.missing == "all" for r in readings):
         return Entry(claim, "not run", readings, "; ".join(dict.fromkeys(r.note for r in readings)))
     told = [r for r in readings if r.holds is not None]
     censored = [r for r in readings if r.holds is None and r.is_censored]
@@ -139,7 +140,7 @@ def grade(claim: Claim, study: Any, *, least: int | None = None, unit: str = "se
             claim,
             "undetermined",
             readings,
-            f"the rule holds in {holds} of {len(told)} {unit}; {len(censored)} of {len(readings)} were not looked at long enough, and leaving them out would choose by the outcome. {censored[0].note}",
+            f"the rule holds in {holds} of {len(told)} {unit}; {len(censored)} of {len(readings)} were not looked at long enough or are not there, and leaving them out would choose by the outcome. {censored[0].note}",
         )
     if len(told) < least:
         notes = "; ".join(dict.fromkeys(r.note for r in readings if r.note))

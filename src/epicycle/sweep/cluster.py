@@ -25,18 +25,20 @@ def _knock(address: str) -> None:
     """
     import socket
 
-    found = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
+    found = (os.environ.get("RAY_ADDRESS") or "auto") if address == "auto" else address
     if found == "auto":  # Ray looks for a cluster that was started here
         return
     host, _, port = found.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         raise ValueError("that is no host:port")
-    with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS) as connection:
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS) as connection:
         if os.environ.get("RAY_USE_TLS", "0") in ("0", ""):
             connection.sendall(
                 b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
             )  # and our settings: none
-            answer = connection.recv(4)
+            answer = b""
+            while len(answer) < 4 and (more := connection.recv(4 - len(answer))):
+                answer += more
             if len(answer) < 4 or answer[3] != 4:  # the first frame of a server is one of settings
                 raise OSError("something else than Ray listens there")
 

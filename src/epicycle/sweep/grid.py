@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from epicycle.analysis.grok import Grok, analyse_run
+from epicycle.errors import ConfigError
 from epicycle.runs.directory import Run, open_run, run_id
 from epicycle.sweep.plan import taken_sha
 from epicycle.tasks.operations import formula
@@ -47,7 +48,7 @@ class Grid:
     Args:
         configs: Configuration of every condition and seed.
         root: Directory of all runs.
-        stand_ins: Where a run is missing, take the finished one of a smaller bound that got furthest.
+        stand_ins: Where a run is missing, take the finished one of another bound that got furthest without going on after its end.
     """
 
     def __init__(
@@ -110,8 +111,11 @@ def grid_of(configs: list[RunConfig], root: Path | str) -> Grid:
             None if c.frozen is None or c.frozen.source == "random" else names.get(c.frozen.source, c.frozen.source)
         )
         parts = () if c.frozen is None else c.frozen.parts
-        found[
-            Condition(spelled[c.task.formulas], c.task.train_fraction, parts, source, c.task.modulus),
-            c.task.split_seed if splits else c.seed,
-        ] = c
+        condition = Condition(spelled[c.task.formulas], c.task.train_fraction, parts, source, c.task.modulus)
+        place = condition, c.task.split_seed if splits else c.seed
+        if place in found:
+            raise ConfigError(
+                f"got {condition.label} twice with seed {place[1]}; expected seeds of the split or of the weights to vary, not both. Make two grids."
+            )
+        found[place] = c
     return Grid(found, root)

@@ -5,6 +5,7 @@ decay either; everything else begins afresh. Their weights are unseeded, so what
 seed for both it would, and the body that an embedding grew up with would come back with it. Hence `weight_seed`.
 """
 
+import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from epicycle.errors import ConfigError, RunError
 from epicycle.models.weights import shapes
 from epicycle.runs.directory import checkpoint_name, find_run
 from epicycle.tasks.modular import Task
-from epicycle.training.config import FrozenConfig, RunConfig, to_dict
+from epicycle.training.config import FrozenConfig, RunConfig, from_dict
 
 PREFIXES = {"embedding": ("embed.", "pos_embed."), "body": ("blocks.",), "unembedding": ("unembed.",)}
 """Part -> how the names of its parameters begin."""
@@ -89,9 +90,13 @@ def _check_kind(config: RunConfig, other: dict[str, Any], run_id: str) -> None:
         raise ConfigError(
             f"got run {run_id} to take weights from, which is no run of `grok`; expected one. Name another."
         )
-    own = to_dict(config)
-    pairs = [("modulus", own["task"]["modulus"], other["task"]["modulus"])]
-    pairs += [(name, value, other["model"].get(name, value)) for name, value in own["model"].items() if name != "init"]
+    source = from_dict(other)
+    pairs = [("modulus", config.task.modulus, source.task.modulus)]
+    pairs += [
+        (each.name, getattr(config.model, each.name), getattr(source.model, each.name))
+        for each in dataclasses.fields(config.model)
+        if each.name != "init"
+    ]
     for name, wanted, have in pairs:
         if wanted != have:
             raise ConfigError(f"got run {run_id} to take weights from, with {name} {have}; expected {wanted} as in this run. "

@@ -87,7 +87,10 @@ def stand_in(config: RunConfig, paths: Iterable[Path], taken: str | None = None)
             continue
         if trajectory(record["config"]["resolved"], taken) != wanted:
             continue
-        trained, end = record["steps"]["trained"], end_of(run.history(), config.schedule)
+        history = run.history()
+        trained, end = record["steps"]["trained"], end_of(history, config.schedule)
+        if not history or "measures" not in history[0]:
+            continue
         if end is None or trained == end:  # else it went on after the configuration's end
             found[trained] = run
     return found[max(found)] if found else None
