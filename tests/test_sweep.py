@@ -334,6 +334,6 @@ def test_the_page_names_frozen_parts_for_what_they_are(tmp_path, capsys):
         *((parts, source) for parts in (("embedding",), ("embedding", "body")) for source in (None, "a + b")),
     }
     page = Path(found["report"]).read_text()
-    assert "PG-E: embedding frozen" in page and "PG-T" not in page
+    assert "PG-E and random weights: embedding frozen" in page and "PG-T" not in page
     assert "embedding and body frozen, p = 11" in page and "random weights" in page
     assert "With 1 seed no sign test can give less than 1." in page
