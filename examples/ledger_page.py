@@ -37,7 +37,11 @@ def introduction(found: dict, verdicts: str) -> list[str]:
     rule = "A verdict needs three seeds (one reading where nothing is trained): confirmed if the rule holds in all, refuted if in none. Published and measured values stand in columns of their own."
     preset = found["preset"]
     if isinstance(preset, dict):
-        return ["# Ledger of Furuta et al. 2024", "", f"Made by `{found['command']}` and `examples/ledger_page.py`. {counted(found['runs'])} of at most {preset['max_steps']:,} steps (those that frozen weights come from 10,000 or 40,000), "
+        how = f"{counted(found['runs'])} of at most {preset['max_steps']:,} steps (those that frozen weights come from 10,000 or 40,000)"
+        if "--no-train" in found["command"]:
+            short = [run["steps"]["trained"] for run in found["runs"] if run["steps"]["first"] is None]
+            how = f"{counted(found['runs'])} as far as they got, those without a grok {min(short):,} to {max(short):,} steps of {preset['max_steps']:,}"
+        return ["# Ledger of Furuta et al. 2024", "", f"Made by `{found['command']}` and `examples/ledger_page.py`. {how}, "
                 f"seeds {', '.join(map(str, preset['seeds']))}: {verdicts}.", "", f"{rule} That something never groks can only be told at 300,000 steps."]  # fmt: skip
     config = found["config"]
     shape = config["shape"]
@@ -80,7 +84,10 @@ def page(found: dict) -> str:
     for c in found["claims"]:
         notes = [f"seed {r['seed']}: {figures(r)}{r['note']}".strip() for r in c["readings"] if r["note"]]
         if notes:
-            lines.append(f"- **{c['id']}** ({c['reason'].split('. ')[0]}): " + "; ".join(notes))
+            needs = f" Would be settled by {c['needs']}." if c.get("needs") else ""
+            lines.append(
+                f"- **{c['id']}** ({c['reason'].split('. ')[0]}): " + "; ".join(notes) + "." * bool(needs) + needs
+            )
     if "runs" in found:
         lines += [
             "",
