@@ -579,7 +579,7 @@ def test_from_training_to_the_page(tmp_path, capsys, browse, monkeypatch):
     assert "7 claims, 15 of 21 runs are there" in said.err  # the sources had not grokked: nothing was taken from them
     assert [c["readings"] for c in again["claims"]] == [c["readings"] for c in found["claims"]]
     page = json.loads(Path(again["report"]).with_suffix(".json").read_text())
-    assert "--no-train" in page["command"]
+    assert "--no-train" in page["command"] and "--no-train" not in page["claims"][0]["rerun"]
     assert main(["report", str(Path(again["report"]).parent)]) == 0
     assert json.loads(Path(again["report"]).with_suffix(".json").read_text()) == page
 

@@ -15,14 +15,14 @@ from epicycle.studies.ledger import Entry
 
 
 def command(study: Study, *, whole: bool = True) -> str:
-    """The shell command that runs the study again; without its choice of claims unless `whole`."""
+    """The shell command that runs the study again; without its choice of claims, and training what is missing, unless `whole`."""
     chosen, usual = study.preset, preset(study.preset.name)
     words = ["epicycle reproduce furuta2024 --preset", chosen.name]
     if chosen.seeds != usual.seeds:
         words += ["--seed", str(chosen.seeds[0]), "--seeds", str(len(chosen.seeds))]
     if chosen.max_steps != usual.max_steps:
         words += ["--max-steps", str(chosen.max_steps)]
-    if study.run.record()["config"]["resolved"].get("stand_ins"):
+    if whole and study.run.record()["config"]["resolved"].get("stand_ins"):
         words.append("--no-train")
     given = study.run.record()["config"]["given"]
     if whole and given.get("only"):
