@@ -22,6 +22,20 @@ def figures(reading: dict) -> str:
     return f"{value}{f' against {control}' if control else ''}. " if value else ""
 
 
+def ours(entry: dict) -> str:
+    """Mean and range of a claim's readings, or each where they are of different quantities."""
+    told = [r for r in entry["readings"] if r["value"] is not None]
+    if entry["measured"] is None:
+        return "; ".join(number(r["value"]) + (f" ({r['what']})" if r.get("what") else "") for r in told)
+    seeds = f", {len(told)} of {len(entry['readings'])} seeds" if len(told) < len(entry["readings"]) else ""
+    return f"{number(entry['measured'])} ({number(entry['interval'][0])} to {number(entry['interval'][1])}){seeds}"
+
+
+def row(*cells: object) -> str:
+    """A line of a table."""
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
 def counted(runs: list[dict]) -> str:
     """How many runs, and how many different ones: a run of fixed length may be the beginning of a longer one."""
     same = {json.dumps([{**run["condition"], "steps": None}, run["seed"]]) for run in runs}
@@ -63,23 +77,17 @@ def page(found: dict) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for c in found["claims"]:
-        told = [r for r in c["readings"] if r["value"] is not None]
-        ours = "; ".join(number(r["value"]) + (f" ({r['what']})" if r.get("what") else "") for r in told)
-        if c["measured"] is not None:
-            ours = f"{number(c['measured'])} ({number(c['interval'][0])} to {number(c['interval'][1])})"
-            if len(told) < len(c["readings"]):
-                ours += f", {len(told)} of {len(c['readings'])} seeds"
         cells = (
             c["id"],
             c["statement"],
             f"**{c['verdict']}**",
             c["published"],
-            ours,
+            ours(c),
             c["measured_is"],
             f"{number(c['control'])} {c['control_is']}".strip(),
             c["rule"],
         )
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+        lines.append(row(*cells))
     lines += ["", "## Seed by seed", ""]
     for c in found["claims"]:
         notes = [f"seed {r['seed']}: {figures(r)}{r['note']}".strip() for r in c["readings"] if r["note"]]

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ledger_page import number
+from ledger_page import number, ours, row
 
 
 def furthest(ledgers: dict[str, dict[str, Any]]) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -52,17 +52,6 @@ def longest(ledgers: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda run: (bool(run["condition"]["parts"]), run["label"], run["seed"]))
 
 
-def _ours(entry: dict[str, Any]) -> str:
-    told = [r for r in entry["readings"] if r["value"] is not None]
-    if entry["measured"] is None:
-        return "; ".join(number(r["value"]) for r in told)
-    return f"{number(entry['measured'])} ({number(entry['interval'][0])} to {number(entry['interval'][1])})"
-
-
-def _row(*cells: Any) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
-
-
 def page(ledgers: dict[str, dict[str, Any]]) -> str:
     """The text of the page."""
     chosen = furthest(ledgers)
@@ -84,20 +73,20 @@ def page(ledgers: dict[str, dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, found in ledgers.items():
-        lines.append(_row(f"[{name}]({name}.md)", f"{found['preset']['max_steps']:,}", ", ".join(map(str, found["preset"]["seeds"])), len(found["claims"]),
+        lines.append(row(f"[{name}]({name}.md)", f"{found['preset']['max_steps']:,}", ", ".join(map(str, found["preset"]["seeds"])), len(found["claims"]),
                           str(found["provenance"]["revision"])[:7], f"`{found['command']}`"))  # fmt: skip
     lines += ["", "## Claims", "", "| claim | statement | verdict | published | ours, mean (range) | control | why | ledger | rerun |", "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for claim, (name, entry) in chosen.items():
         control = f"{number(entry['control'])} {entry['control_is']}".strip()
         reason = entry["reason"].split(". ")[0]
-        lines.append(_row(claim, entry["statement"], f"**{entry['verdict']}**", entry["published"], f"{_ours(entry)} {entry['measured_is']}".strip(), control, reason,
+        lines.append(row(claim, entry["statement"], f"**{entry['verdict']}**", entry["published"], f"{ours(entry)} {entry['measured_is']}".strip(), control, reason,
                           f"[{name.removeprefix('furuta2024-')}]({name}.md)", f"`{entry['rerun']}`"))  # fmt: skip
     lines += ["", "## Trainings", "", "As far as any ledger followed them. Two transfers of one condition and seed are two trainings if their sources differ.", "",
               "| condition | seed | grokked at | trained for | final test accuracy |", "|---|---|---|---|---|"]  # fmt: skip
     for run in runs:
         first = run["steps"]["first"]
         label = run["label"].split(", ")
-        lines.append(_row(", ".join(part for part in label if not part.endswith(" steps")), run["seed"], "" if first is None else f"{first:,}", f"{run['steps']['trained']:,}",
+        lines.append(row(", ".join(part for part in label if not part.endswith(" steps")), run["seed"], "" if first is None else f"{first:,}", f"{run['steps']['trained']:,}",
                           f"{run['final']['test_accuracy']:.1%}"))  # fmt: skip
     return "\n".join(lines) + "\n"
 

@@ -111,6 +111,11 @@ def study(tmp_path):
 PLUS, MINUS, TIMES = accuracy.PLUS, accuracy.MINUS, accuracy.TIMES
 
 
+def four(monkeypatch):
+    """Studies of four seeds."""
+    monkeypatch.setattr(sys.modules[__name__], "PRESET", PRESET._replace(seeds=(0, 1, 2, 3)))
+
+
 def verdict(name, study):
     [claim] = claims_of([name])
     return grade(claim, study)
@@ -619,7 +624,7 @@ def test_what_would_settle_a_claim_is_said(study):
 @pytest.mark.parametrize("name", ["C2b", "C20", "C33"])
 def test_no_seed_that_was_stopped_early_is_left_out(study, monkeypatch, name):
     """Four seeds: three hold, one was stopped before it grokked."""
-    monkeypatch.setattr(sys.modules[__name__], "PRESET", PRESET._replace(seeds=(0, 1, 2, 3)))
+    four(monkeypatch)
     [claim] = claims_of([name])
     half = {0.3: 2000, 0.5: 400}
     good = lambda c: {"first": 3000, "ends": {("W_E", "ffd"): 0.1}, "halves": {("W_E", "ffd"): half.get(c.fraction, 1)}}  # noqa: E731
@@ -638,8 +643,7 @@ def test_no_seed_that_was_stopped_early_is_left_out(study, monkeypatch, name):
 def test_a_rival_that_was_looked_at_for_less_time_is_not_slower(study, looked, expected):
     [claim] = claims_of(["C25"])
     what = lambda c, s: {"first": 50_000, "trained": 52_000} if c.source else {"trained": looked, "best": 0.5}  # noqa: E731
-    sources = lambda c, s: {"first": 3000} if c.steps else what(c, s)  # noqa: E731
-    made_study = study(claim.conditions, lambda c, s: sources(c, s))
+    made_study = study(claim.conditions, what)
     for condition in (PLUS, TIMES):  # what weights are taken from had grokked
         for seed in PRESET.seeds:
             source = made_study.finished(condition._replace(steps=10_000), seed)
@@ -836,10 +840,6 @@ def test_different_quantities_are_never_averaged(study):
     assert len({r.what for r in entry.readings}) > 1
     assert values["measured"] is None and values["interval"] is None and values["control"] is None
     assert all(r["what"] and r["value"] is not None for r in values["readings"])
-
-
-def four(monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "PRESET", PRESET._replace(seeds=(0, 1, 2, 3)))
 
 
 def test_a_short_stand_in_for_a_source_is_not_a_source_that_failed(study, monkeypatch):

@@ -266,21 +266,18 @@ def grok_page(grok: Grok) -> Page:
             if (once and index > 0) or (not once and not grok.circuits) or key == "provenance":
                 continue
             section = make(grok, task, index)
-            if section is None:
-                continue
-            if task.num_tasks > 1 and not once:
+            if section is not None and task.num_tasks > 1 and not once:
                 title = f"{task.rules[index].text}: {section.title}"
                 section = section._replace(anchor=f"{section.anchor}-{index + 1}", title=title)
             sections.append(section)
-    if (last := SECTIONS["provenance"](grok, task, 0)) is not None:
-        sections.append(last)
+    sections.append(SECTIONS["provenance"](grok, task, 0))
     return Page(
         f"{name} mod {config.task.modulus}",
         f"{name} modulo {config.task.modulus}",
         finding(grok),
         _tiles(grok, task),
         _doubts(grok, task),
-        tuple(sections),
+        tuple(section for section in sections if section is not None),
         _numbers(grok),
     )
 

@@ -74,9 +74,10 @@ def success(grid: Grid) -> Section:
     fractions = sorted({c.fraction for c in single})
     formulas = list(dict.fromkeys((c.formulas[0], c.modulus) for c in single))
     if formulas:
-        name = lambda f, p: f if p == 97 else f"{f} mod {p}"  # noqa: E731
         heads = [f"r = {r:g}" for r in fractions]
-        measured = [[name(f, p), *(_best(grid, Condition((f,), r, modulus=p)) for r in fractions)] for f, p in formulas]
+        measured = [
+            [_named(f, p), *(_best(grid, Condition((f,), r, modulus=p)) for r in fractions)] for f, p in formulas
+        ]
         body += table(
             ["measured", *heads],
             measured,
@@ -112,8 +113,7 @@ def _smallest_fractions(grid: Grid) -> str:
     if all(len(by) < 2 for row in found.values() for by in row.values()):
         return ""
     kinds = list(dict.fromkeys(kind for row in found.values() for kind in row))
-    name = lambda f, p: f if p == 97 else f"{f} mod {p}"  # noqa: E731
-    body = table(["smallest r that groks", *kinds], [[name(*key), *(_smallest(grid, row.get(kind, {})) for kind in kinds)] for key, row in found.items()],
+    body = table(["smallest r that groks", *kinds], [[_named(*key), *(_smallest(grid, row.get(kind, {})) for kind in kinds)] for key, row in found.items()],
                  "The smallest train fraction at which every finished seed grokked; in brackets the smallest at which any did, where that is less. Only fractions that were run count.")  # fmt: skip
     theirs = {"from scratch" if not source else f"{part} of {source}": i for i, (source, part) in enumerate(SOURCES)}
     known = [kind for kind in kinds if kind in theirs]
@@ -123,6 +123,11 @@ def _smallest_fractions(grid: Grid) -> str:
         if f in SMALLEST and p == 97
     ]
     return body + (table(["published", *known], rows, "Furuta et al. 2024, Table 1.") if rows and known else "")
+
+
+def _named(formula: str, modulus: int) -> str:
+    """A formula as a row is named; the paper's modulus is not."""
+    return formula if modulus == 97 else f"{formula} mod {modulus}"
 
 
 def _frozen(condition: Condition) -> str:

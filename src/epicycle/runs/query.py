@@ -21,10 +21,12 @@ COLUMNS = (
     "source_run", "afresh", "directory",
 )  # fmt: skip
 """Columns of the table, in their order."""
-NUMBERS = frozenset(("modulus", "train_fraction", "seed", "split_seed", "memorised", "first", "sustained", "stable", "trained", "max_steps", "train_loss", "test_loss",
-                     "train_accuracy", "test_accuracy", "seconds", "threads", "width", "num_heads", "mlp_width", "attention_rate", "learning_rate", "weight_decay",
-                     "evaluate_every"))  # fmt: skip
-"""Columns that hold numbers."""
+NUMBERS = {"modulus": "INTEGER", "train_fraction": "DOUBLE", "seed": "BIGINT", "split_seed": "BIGINT", "threads": "INTEGER", "seconds": "DOUBLE",
+           **dict.fromkeys(("memorised", "first", "sustained", "stable", "trained", "max_steps", "width", "num_heads", "mlp_width", "evaluate_every"), "BIGINT"),
+           **dict.fromkeys(("train_loss", "test_loss", "train_accuracy", "test_accuracy"), "DOUBLE")}  # fmt: skip
+"""Columns that are numbers, and their types in SQL; all others are texts there."""
+RATES = ("attention_rate", "learning_rate", "weight_decay")
+"""Numbers that SQL has as texts."""
 CONDITION = re.compile(r"\s*(?P<column>\w+)\s*(?P<sign><=|>=|!=|=|<|>|~)\s*(?P<value>.*?)\s*$")
 
 
@@ -91,7 +93,7 @@ def chosen(table: Sequence[dict[str, Any]], conditions: Sequence[str]) -> list[d
         column, sign, value = match["column"], match["sign"], match["value"]
         if column == "formula" and sign in ("=", "!="):
             value = _as_written(value)
-        if column in NUMBERS and sign != "~" and value.lower() != "none":
+        if column in (*NUMBERS, *RATES) and sign != "~" and value.lower() != "none":
             _number(value, text)
         kept = [each for each in kept if _meets(each[column], sign, value, text)]
     return kept

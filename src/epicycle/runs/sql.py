@@ -12,12 +12,7 @@ from typing import Any
 
 from epicycle._files import atomic
 from epicycle.errors import ConfigError, DataError, DiskError
-from epicycle.runs.query import COLUMNS
-
-NUMBERS = {"modulus": "INTEGER", "train_fraction": "DOUBLE", "seed": "BIGINT", "split_seed": "BIGINT", "threads": "INTEGER", "seconds": "DOUBLE",
-           **dict.fromkeys(("memorised", "first", "sustained", "stable", "trained", "max_steps", "width", "num_heads", "mlp_width", "evaluate_every"), "BIGINT"),
-           **dict.fromkeys(("train_loss", "test_loss", "train_accuracy", "test_accuracy"), "DOUBLE")}  # fmt: skip
-"""Columns that are numbers; all others are texts."""
+from epicycle.runs.query import COLUMNS, NUMBERS
 
 
 def _connect() -> Any:

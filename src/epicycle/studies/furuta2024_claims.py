@@ -9,10 +9,6 @@ from typing import Any
 
 from epicycle.studies.furuta2024 import Study, hindered, scratch, transfer
 from epicycle.studies.furuta2024_accuracy import (
-    MINUS,
-    PLUS,
-    TIMES,
-    Measure,
     does_not,
     faster,
     groks,
@@ -21,10 +17,10 @@ from epicycle.studies.furuta2024_accuracy import (
     mixture,
     order,
     plateaus,
-    several,
     smallest_fraction,
 )
 from epicycle.studies.furuta2024_published import FRACTIONS, SMALLEST, SOURCES, published_cell
+from epicycle.studies.furuta2024_readings import MINUS, PLUS, TIMES, Measure, several
 from epicycle.studies.furuta2024_spectra import (
     FALLS,
     always_dense,

@@ -17,7 +17,7 @@ from epicycle.fourier.measures import fcr
 from epicycle.fourier.spectra import fourier_norms
 from epicycle.models.sites import embedding
 from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch
-from epicycle.studies.furuta2024_accuracy import MINUS, TIMES, first_step, trained_steps, ungrokked, unread, when
+from epicycle.studies.furuta2024_readings import MINUS, TIMES, first_step, trained_steps, ungrokked, unread, when
 from epicycle.studies.ledger import Reading
 from epicycle.sweep.grid import Condition
 from epicycle.tasks.label_statistics import label_statistics

@@ -14,7 +14,7 @@ from epicycle.fourier.measures import ffd
 from epicycle.fourier.spectra import fourier_norms
 from epicycle.models.sites import embedding
 from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch
-from epicycle.studies.furuta2024_accuracy import (
+from epicycle.studies.furuta2024_readings import (
     GROKKED,
     PLUS,
     baseline,

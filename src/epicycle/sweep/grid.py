@@ -55,7 +55,7 @@ class Grid:
         self, configs: Mapping[tuple[Condition, int], RunConfig], root: Path | str, *, stand_ins: bool = False
     ):
         self.configs, self.root = dict(configs), Path(root)
-        self.stand_ins = paths_by_name(root) if stand_ins else {}
+        self._neighbours = paths_by_name(root) if stand_ins else {}
         self.conditions = tuple(dict.fromkeys(condition for condition, _ in configs))
         self.seeds = tuple(sorted({seed for _, seed in configs}))
         self.finished = functools.cache(self._finished)
@@ -70,7 +70,7 @@ class Grid:
         path = self.root / run_id(values.name, to_dict(values))
         if (path / "run.json").is_file() and (run := open_run(path)).record()["status"] == "finished":
             return run
-        if near := self.stand_ins.get(values.name):
+        if near := self._neighbours.get(values.name):
             return stand_in(values, near, taken_sha(values, self.root))
         return None
 

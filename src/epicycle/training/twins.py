@@ -41,20 +41,26 @@ def find_twin(config: RunConfig, paths: Iterable[Path], taken: str | None = None
     return max(_twins(config, paths, taken), key=lambda twin: twin.step, default=None)
 
 
-def _twins(config: RunConfig, paths: Iterable[Path], taken: str | None) -> Iterator[Twin]:
-    """Every checkpoint of every twin that the run can go on from."""
-    own = to_dict(config)
-    wanted = trajectory(own, taken)
+def _alike(config: RunConfig, paths: Iterable[Path], taken: str | None) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Every run, with its record, that goes the same way as a configuration; what is half-written or cannot be read is passed over."""
+    wanted = trajectory(to_dict(config), taken)
     for path in paths:
-        if path.name == run_id(config.name, own) or path.name.startswith(".") or not (path / "run.json").is_file():
+        if path.name.startswith(".") or not (path / "run.json").is_file():
             continue
         try:
             run = open_run(path)
             record = run.record()
         except EpicycleError:
             continue
-        values, took = record["config"]["resolved"], taken_from(record)
-        if record["status"] not in ("finished", "training") or took != taken or trajectory(values, took) != wanted:
+        if taken_from(record) == taken and trajectory(record["config"]["resolved"], taken) == wanted:
+            yield run, record
+
+
+def _twins(config: RunConfig, paths: Iterable[Path], taken: str | None) -> Iterator[Twin]:
+    """Every checkpoint of every twin that the run can go on from."""
+    own = run_id(config.name, to_dict(config))
+    for run, record in _alike(config, (path for path in paths if path.name != own), taken):
+        if record["status"] not in ("finished", "training"):
             continue
         end = end_of(run.history(), config.schedule)
         last = config.schedule.max_steps if end is None else min(end, config.schedule.max_steps)
@@ -73,24 +79,12 @@ def stand_in(config: RunConfig, paths: Iterable[Path], taken: str | None = None)
         paths: Directories to look at; those that are no twins are passed over.
         taken: SHA-256 of the checkpoint that frozen weights are taken from: a twin took the same ones.
     """
-    own, found = to_dict(config), {}
-    wanted = trajectory(own, taken)
-    for path in paths:
-        if path.name.startswith(".") or not (path / "run.json").is_file():
-            continue
-        try:
-            run = open_run(path)
-            record = run.record()
-        except EpicycleError:
-            continue
-        if record["status"] != "finished" or taken_from(record) != taken:
-            continue
-        if trajectory(record["config"]["resolved"], taken) != wanted:
-            continue
-        history = run.history()
-        trained, end = record["steps"]["trained"], end_of(history, config.schedule)
+    found = {}
+    for run, record in _alike(config, paths, taken):
+        history = run.history() if record["status"] == "finished" else []
         if not history or "measures" not in history[0]:
             continue
+        trained, end = record["steps"]["trained"], end_of(history, config.schedule)
         if end is None or trained == end:  # else it went on after the configuration's end
             found[trained] = run
     return found[max(found)] if found else None
