@@ -150,6 +150,19 @@ if __name__ == "__main__":
 """
 
 
+def test_a_script_without_a_guard_is_told_so_once(tiny, tmp_path):
+    guard = 'if __name__ == "__main__":\n'
+    assert guard in SCRIPT
+    (tmp_path / "script.py").write_text(SCRIPT.replace(guard, "if True:\n"))
+    (tmp_path / "configs.json").write_text(json.dumps([to_dict(tiny(seed=seed)) for seed in (0, 1, 2)]))
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "configs.json"), str(tmp_path / "runs")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.count("Traceback") == 1
+    assert "got a script that starts workers when it is imported" in ended.stderr.splitlines()[-1]
+    assert not list_runs(tmp_path / "runs")
+
+
 def _configs(tiny, count=6, steps=1200):
     return [tiny(text, steps=steps, seed=seed) for text in ("a+b", "a*b") for seed in range(count // 2)]
 

@@ -4,13 +4,18 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, final
 
+from epicycle.errors import ConfigError
 from epicycle.sweep.jobs import Job, Lost
+
+UNGUARDED = 87
+"""Exit status of a worker that was about to start workers of its own: the script that wants them runs on import."""
 
 
 @final
@@ -19,9 +24,13 @@ class LocalPool:
 
     Args:
         workers: Processes; more than the number of cores does not pay.
+
+    Workers import the script that starts them: in one of your own, guard what it does with `if __name__ == "__main__":`.
     """
 
     def __init__(self, workers: int = 2):
+        if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker that is still importing the script
+            sys.exit(UNGUARDED)
         self._idle: list[concurrent.futures.ProcessPoolExecutor] = []
         self._spare = workers
         self._running: dict[concurrent.futures.Future[Any], tuple[Job, concurrent.futures.ProcessPoolExecutor]] = {}
@@ -58,7 +67,11 @@ class LocalPool:
             job, worker = self._running.pop(future)
             error = future.exception()
             if isinstance(error, BrokenProcessPool):
-                worker.shutdown(wait=False)
+                processes = _processes(worker)
+                worker.shutdown()  # until it is known how they ended
+                if any(process.exitcode == UNGUARDED for process in processes):
+                    raise ConfigError('got a script that starts workers when it is imported; expected a guard, as workers import it too. '
+                                      'Put what it does below if __name__ == "__main__":.')  # fmt: skip
                 self._spare += 1
                 found.append((job, Lost("its worker process was killed")))
             else:
@@ -69,12 +82,15 @@ class LocalPool:
     def close(self, *, now: bool = False) -> None:
         """End all workers; `now` stops what is running: its run goes on from the last checkpoint next time."""
         for worker in [*self._idle, *(worker for _, worker in self._running.values())]:
-            processes = (
-                list((worker._processes or {}).values()) if now else []
-            )  # the pool has no public way to stop a job
+            processes = _processes(worker) if now else []
             worker.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.terminate()
+
+
+def _processes(worker: concurrent.futures.ProcessPoolExecutor) -> list[Any]:
+    """Its processes; the pool has no public way to stop a job, nor to ask how one ended."""
+    return list((worker._processes or {}).values())
 
 
 @contextlib.contextmanager
