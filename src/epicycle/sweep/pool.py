@@ -29,7 +29,9 @@ class LocalPool:
     """
 
     def __init__(self, workers: int = 2):
-        if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker that is still importing the script
+        if getattr(
+            multiprocessing.current_process(), "_inheriting", False
+        ):  # a worker that is still importing the script
             sys.exit(UNGUARDED)
         self._idle: list[concurrent.futures.ProcessPoolExecutor] = []
         self._spare = workers
