@@ -89,7 +89,7 @@ def test_pair_grid_follows_the_task():
     task = modular_task(config.task)
     tokens, labels, train = pair_grid(task, config)
     assert tokens[8].tolist() == [1, 11, 1] and labels[3, 0] == -1 and labels[6, 2] == 3
-    assert train.sum() == (task.operands[task.train] < 7).all(1).sum()
+    assert train.sum() == (task.operands[task.train[0]] < 7).all(1).sum()
 
 
 def test_end_to_end_mixture_and_read_back(tiny, tmp_path):

@@ -341,7 +341,7 @@ def test_looking_up_interchangeable_numbers(text):
     task = modular_task(TaskConfig(formulas=(text,), modulus=13, train_fraction=0.3))
     table = np.zeros((13, 13), int)
     table[tuple(task.operands.T)] = task.labels[0]
-    sides = [[tuple(map(int, task.operands[i])) for i in part] for part in (task.train, task.test)]
+    sides = [[tuple(map(int, task.operands[i])) for i in part] for part in (task.train[0], task.test[0])]
     assert task.lookup_accuracy() == pytest.approx(lookup_by_hand(table, *sides), abs=1e-12)
 
 
@@ -356,20 +356,20 @@ def test_order_and_lookup_with_three_operands():
     """Against plain loops: every permutation of (a, b, c), every relabelling that leaves a^2 alone."""
     task = modular_task(TaskConfig(formulas=("a^2 + b^2 + c^2",), modulus=7, train_fraction=0.2))
     assert task.is_symmetric() and not modular_task(TaskConfig(formulas=("a + b - c",), modulus=5)).is_symmetric()
-    train = [tuple(map(int, task.operands[i])) for i in task.train]
+    train = [tuple(map(int, task.operands[i])) for i in task.train[0]]
     for function, value in (
         (task.baseline_accuracy, lambda t: tuple(sorted(t))),
         (task.lookup_accuracy, lambda t: tuple(sorted(x * x % 7 for x in t))),
     ):
         known = {value(t) for t in train}
         rest, hits = [], 0
-        for i in task.test:
+        for i in task.test[0]:
             if value(tuple(map(int, task.operands[i]))) in known:
                 hits += 1
             else:
                 rest.append(int(task.labels[0, i]))
         hits += max((rest.count(x) for x in rest), default=0)
-        assert function() == pytest.approx(hits / len(task.test), abs=1e-12)
+        assert function() == pytest.approx(hits / len(task.test[0]), abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from epicycle.cli.main import main
 from epicycle.errors import ConfigError, DataError
 from epicycle.interop.checkpoints import LAYOUTS, convert, guess_layout, read_state, to_transformer_lens
 from epicycle.interop.imported import import_checkpoint
-from epicycle.models.config import ModelConfig
+from epicycle.models.config import Attention, ModelConfig
 from epicycle.models.plain import forward
 from epicycle.models.readout import read_out
 from epicycle.models.weights import initial_weights
@@ -77,11 +77,16 @@ def test_attention_rate_in_both_forwards(rate):
     }
     tokens = torch.tensor([[a, b] for a in range(11) for b in range(11)])
     torch.testing.assert_close(
-        read_out(weights, tokens, rate).logits, forward(weights, tokens, rate).logits[:, -1], rtol=1e-10, atol=1e-10
+        read_out(weights, tokens, Attention(rate)).logits,
+        forward(weights, tokens, Attention(rate)).logits[:, -1],
+        rtol=1e-10,
+        atol=1e-10,
     )
     if rate == 0:  # all values added up: swapping the earlier positions' attention changes nothing
         silent = dict(weights) | {"blocks.0.attn.W_Q": torch.zeros_like(weights["blocks.0.attn.W_Q"])}
-        torch.testing.assert_close(read_out(silent, tokens, 0.0).logits, read_out(weights, tokens, 0.0).logits)
+        torch.testing.assert_close(
+            read_out(silent, tokens, Attention(0.0)).logits, read_out(weights, tokens, Attention(0.0)).logits
+        )
 
 
 def test_layouts_are_told_apart():
@@ -280,7 +285,7 @@ def test_gradients_of_a_function_of_the_sum_are_symmetric():
     p = 7
     weights = initial_weights(ModelConfig(), p, 2, 0)
     tokens = np.stack(np.divmod(np.arange(p * p), p), 1)
-    cosines = gradient_cosines(weights, tokens, p, (0, 1), 0.0)
+    cosines = gradient_cosines(weights, tokens, p, (0, 1), Attention(0.0))
     assert cosines.shape == (p * p, p) and (np.abs(cosines) <= 1 + 1e-9).all()
     step = 1e-5  # against finite differences of the plain forward
     double = {name: tensor.double() for name, tensor in weights.items()}
@@ -291,7 +296,7 @@ def test_gradients_of_a_function_of_the_sum_are_symmetric():
             moved = [x.clone(), x.clone()]
             moved[0][0, s, d] += step
             moved[1][0, s, d] -= step
-            up, down = (forward(double, torch.tensor([[2, 5]]), 0.0, m).logits[0, -1, 3] for m in moved)
+            up, down = (forward(double, torch.tensor([[2, 5]]), Attention(0.0), m).logits[0, -1, 3] for m in moved)
             gradient[s, d] = (up - down) / (2 * step)
     expected = torch.nn.functional.cosine_similarity(gradient[0], gradient[1], dim=0)
     assert cosines[2 * p + 5, 3] == pytest.approx(float(expected), abs=1e-5)

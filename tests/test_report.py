@@ -258,3 +258,50 @@ def test_parts_of_the_logits_on_request_and_ffd_at_other_thresholds(tiny, tmp_pa
     whole = kept_decomposition(found).losses["key + non-key + residual"]
     assert number(whole) in section.body and "Table A.4" not in section.body  # that is of p = 97
     assert whole == pytest.approx(circuit.losses["additive"]["answer"]["full"], rel=1e-5)
+
+
+def test_every_setting_of_the_command_line_is_trained_shown_and_repeated(tmp_path, capsys):
+    """A mixture with nothing as usual: its accuracy by the plain forward, its page, its command, its row in the table."""
+    import shlex
+
+    import torch
+
+    from epicycle.cli.grok import configs
+    from epicycle.cli.main import _parser
+    from epicycle.models.plain import forward
+    from epicycle.report.sections import command
+    from epicycle.runs.directory import list_runs, run_id
+    from epicycle.runs.query import row
+    from epicycle.tasks.modular import modular_task
+    from epicycle.training.config import SETTINGS, to_dict
+
+    given = {
+        "split_by": "unordered", "operand_range": "published", "zeros": "excluded", "task_tokens": "published", "split_per": "formula",
+        "width": 32, "num_heads": 2, "mlp_width": 48, "init": "furuta2024-paper", "scores": "unscaled",
+        "loss": "stablemax", "classes": "numbers", "learning_rate": 0.002, "weight_decay": 0.5,
+    }  # fmt: skip
+    assert sorted(given) == sorted(name for names in SETTINGS.values() for name in names)
+    options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = ["grok", "a*b + a", "a^2 + b", "--modulus", "11", "--train-fraction", "0.6", "--max-steps", "300", "--out", str(tmp_path), "--threads", "1"]  # fmt: skip
+    assert main([*words, *options]) == 0
+    [run] = list_runs(tmp_path)
+    found = analyse_run(run)
+    config = configs(_parser().parse_args(shlex.split(command(found))[1:]))[0]
+    assert run_id(config.name, to_dict(config)) == run.id
+    assert {name: row(run)[name] for name in given} == given
+    page = (run.path / "report.html").read_text()
+    for value in ("unordered", "furuta2024-paper", "unscaled", "stablemax", "formula"):
+        assert f">{value}<" in page, value
+    task = modular_task(config.task)
+    for part in ("train", "test"):
+        tokens, labels, which = task.examples(part)
+        logits = forward(run.weights(), torch.from_numpy(tokens), config.model.attention).logits[:, -1, :11]
+        right = logits.argmax(1).numpy() == labels
+        accuracy = sum(right[which == i].mean() for i in (0, 1)) / 2
+        assert run.record()["final"][f"{part}_accuracy"] == pytest.approx(accuracy, abs=1e-12)
+        s = torch.where(logits < 0, 1 / (1 - logits.double()), logits.double() + 1)
+        loss = -(s / s.sum(1, keepdim=True)).log()[torch.arange(len(labels)), torch.from_numpy(labels)].numpy()
+        assert run.record()["final"][f"{part}_loss"] == pytest.approx(
+            sum(loss[which == i].mean() for i in (0, 1)), rel=1e-5
+        )
+    capsys.readouterr()

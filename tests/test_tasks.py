@@ -15,7 +15,7 @@ from epicycle.tasks.modular import TaskConfig, modular_task
 def test_published_sizes(fraction, paper, code):
     for kind, expected, total in (("modulus", paper, 9409), ("published", code, 10404)):
         task = modular_task(TaskConfig(train_fraction=fraction, operand_range=kind))
-        assert (len(task.train), len(task.test)) == (expected, total - expected)
+        assert (len(task.train[0]), len(task.test[0])) == (expected, total - expected)
 
 
 @pytest.mark.parametrize("kind", ["modulus", "published"])
@@ -25,7 +25,7 @@ def test_the_split_is_the_authors_list_of_pairs(kind):
     random.seed(1)
     random.shuffle(pairs)
     task = modular_task(TaskConfig(formulas=("a*b",), split_seed=1, operand_range=kind))
-    assert [tuple(row) for row in task.operands[task.train]] == pairs[: len(task.train)]
+    assert [tuple(row) for row in task.operands[task.train[0]]] == pairs[: len(task.train[0])]
     tokens, labels, _ = task.examples("train")
     assert tokens[0].tolist() == [pairs[0][0], 97 + 3, pairs[0][1]]
     assert labels[0] == pairs[0][0] * pairs[0][1] % 97
@@ -33,16 +33,16 @@ def test_the_split_is_the_authors_list_of_pairs(kind):
 
 def test_published_range_holds_operator_tokens():
     task = modular_task(TaskConfig(operand_range="published"))
-    assert int((task.operands[task.train] >= 97).any(1).sum()) == 312
-    assert int((task.operands[task.test] >= 97).any(1).sum()) == 683
+    assert int((task.operands[task.train[0]] >= 97).any(1).sum()) == 312
+    assert int((task.operands[task.test[0]] >= 97).any(1).sum()) == 683
 
 
 def test_unordered_split_has_no_swap_leakage():
     ordered, unordered = (modular_task(TaskConfig(split_by=kind)) for kind in ("ordered", "unordered"))
     assert 0.25 < ordered.swap_leakage() < 0.35
     assert unordered.swap_leakage() == 0
-    assert abs(len(unordered.train) / 9409 - 0.3) < 0.01
-    assert sorted([*unordered.train, *unordered.test]) == list(range(9409))
+    assert abs(len(unordered.train[0]) / 9409 - 0.3) < 0.01
+    assert sorted([*unordered.train[0], *unordered.test[0]]) == list(range(9409))
 
 
 def test_symmetry():
@@ -97,3 +97,40 @@ def test_settings_that_are_refused(settings, message):
 def test_a_split_that_leaves_nothing():
     with pytest.raises(ConfigError, match="leaves none to train on; expected some on both sides"):
         modular_task(TaskConfig(modulus=2, train_fraction=0.1))
+
+
+def test_zeros_can_be_left_out():
+    task = modular_task(TaskConfig(formulas=("a*b",), modulus=7, zeros="excluded"))
+    assert len(task.operands) == 36 and task.operands.min() == 1
+    assert set(task.labels[0]) == set(range(1, 7))  # the group without zero
+    grid = modular_task(TaskConfig(formulas=("a*b",), modulus=7, zeros="excluded", operand_range="published"))
+    assert not (grid.operands % 7 == 0).any() and grid.operands.max() == 11
+
+
+def test_polynomials_of_a_mixture_may_share_their_token():
+    formulas = ("a + b", "a^2 + b", "a*b + b")
+    for kind, tokens, size in (("distinct", [14, 13, 18], 19), ("published", [14, 13, 13], 18)):
+        task = modular_task(TaskConfig(formulas=formulas, modulus=13, task_tokens=kind))
+        assert task.operator_tokens("operand") == tokens
+        assert task.vocabulary("operand") == size
+    assert task.operator_tokens("equals") == [13, 13, 13]
+
+
+def test_every_formula_of_a_mixture_may_have_a_split_of_its_own():
+    formulas = ("a + b", "a - b", "a/b")
+    together = modular_task(TaskConfig(formulas=formulas, modulus=13))
+    apart = modular_task(TaskConfig(formulas=formulas, modulus=13, split_per="formula", split_seed=4))
+    assert all((part == together.train[0]).all() for part in together.train)
+    for i, text in enumerate(formulas[:2]):
+        alone = modular_task(TaskConfig(formulas=(text,), modulus=13, split_seed=4 + i))
+        tokens, labels, which = apart.examples("train")
+        mine, _, _ = alone.examples("train")
+        assert (tokens[which == i][:, [0, 2]] == mine[:, [0, 2]]).all()
+        assert (labels[which == i] == (mine[:, 0] + (1, -1)[i] * mine[:, 2]) % 13).all()
+    assert apart.num_examples("train") == len(apart.examples("train").labels)
+    for train, test in zip(apart.train, apart.test, strict=True):
+        assert sorted([*train, *test]) == list(range(169))
+    halves = modular_task(TaskConfig(formulas=formulas, modulus=13, split_per="formula", split_by="unordered"))
+    assert halves.swap_leakage() == 0
+    with pytest.raises(ConfigError, match="expected a mixture"):
+        TaskConfig(split_per="formula")

@@ -127,7 +127,7 @@ def analyse(
                         "defined for two. Use its history and `epicycle spectrum` on the weights.")  # fmt: skip
     p = task.config.modulus
     tokens, labels, train = pair_grid(task, config, index)
-    logits, neurons = grids(weights, tokens, p, config.model.attention_rate)
+    logits, neurons = grids(weights, tokens, p, config.model.attention)
     tables = {"W_E": embedding(weights, p), "W_L": neuron_logit_map(weights, p)}
     scalars = measure_weights(task, config, weights)
     found: dict[str, dict] = {name: {} for name in (
@@ -241,7 +241,7 @@ def trajectory(
     for done, step in enumerate(steps):
         stage(f"following {circuit.formula} back through checkpoints", done, len(steps))
         weights = checkpoints[step]
-        logits, _ = grids(weights, tokens, p, config.model.attention_rate)
+        logits, _ = grids(weights, tokens, p, config.model.attention)
         found = plane_losses(logits, labels, train, basis, keys, "answer", controls=0)
         for name, values in losses.items():
             values.append(getattr(found, name))

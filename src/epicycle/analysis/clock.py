@@ -12,6 +12,7 @@ import torch
 
 from epicycle.analysis.progress import pair_grid
 from epicycle.errors import DataError
+from epicycle.models.config import SCALED_SOFTMAX, Attention
 from epicycle.models.plain import Weights, forward
 from epicycle.models.sites import embedding
 from epicycle.results import Result
@@ -80,7 +81,7 @@ def circularity(table: np.ndarray, components: int = 4) -> float:
 
 
 def gradient_cosines(
-    weights: Weights, tokens: np.ndarray, p: int, operands: tuple[int, int] = (0, 2), attention_rate: float = 1.0
+    weights: Weights, tokens: np.ndarray, p: int, operands: tuple[int, int] = (0, 2), form: Attention = SCALED_SOFTMAX
 ) -> np.ndarray:
     """Cosine between the gradients of logit c by the embedded first and second operand, (p^2, p), for all pairs and answers.
 
@@ -89,12 +90,12 @@ def gradient_cosines(
         tokens: All pairs, from `analysis.progress.pair_grid`.
         p: Modulus.
         operands: Positions of the two operands.
-        attention_rate: Of the model.
+        form: Of the model's attention.
     """
     w = {name: tensor.detach().double() for name, tensor in weights.items()}
     ids = torch.from_numpy(tokens)
     x = w["embed.W_E"].T[ids].requires_grad_()
-    logits = forward(w, ids, attention_rate, x).logits[:, -1, :p]
+    logits = forward(w, ids, form, x).logits[:, -1, :p]
     found = np.empty((len(tokens), p))
     for c in range(p):
         [gradient] = torch.autograd.grad(logits[:, c].sum(), x, retain_graph=c + 1 < p)
@@ -127,10 +128,10 @@ def clock_or_pizza(
     tokens, _, _ = pair_grid(task, config, index)
     with torch.no_grad():
         double = {name: tensor.detach().double() for name, tensor in weights.items()}
-        logits = forward(double, torch.from_numpy(tokens), config.model.attention_rate).logits[:, -1, :p].numpy()
+        logits = forward(double, torch.from_numpy(tokens), config.model.attention).logits[:, -1, :p].numpy()
     a, b = np.divmod(np.arange(p * p), p)
     operands = (0, 2) if config.model.readout == "operand" else (0, 1)
-    cosines = gradient_cosines(weights, tokens, p, operands, config.model.attention_rate)
+    cosines = gradient_cosines(weights, tokens, p, operands, config.model.attention)
     sample = np.random.default_rng(seed).integers(0, p, (triples, 3))
     drawn = cosines[sample[:, 0] * p + sample[:, 1], sample[:, 2]]
     return ClockOrPizza(

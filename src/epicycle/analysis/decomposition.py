@@ -124,7 +124,7 @@ def decomposition_of(grok: Grok, index: int = 0, *, again: bool = False) -> Deco
     config = config_of(grok.run)
     task = modular_task(config.task)
     tokens, labels, _ = pair_grid(task, config, index)
-    logits, _ = grids(grok.run.weights(), tokens, task.config.modulus, config.model.attention_rate)
+    logits, _ = grids(grok.run.weights(), tokens, task.config.modulus, config.model.attention)
     plane: Plane = "difference" if circuit.formula == "a - b" else "sum"
     found = decompose(
         logits, labels, circuit.key_frequencies if circuit.basis == "additive" else (), plane, circuit.formula

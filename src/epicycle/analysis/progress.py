@@ -43,7 +43,7 @@ def pair_grid(task: Task, config: RunConfig, index: int = 0) -> tuple[np.ndarray
     labels, train = np.full((p, p), -1), np.zeros((p, p), bool)
     a, b = task.operands[inside].T
     labels[a, b] = np.where(task.defined[index, inside], task.labels[index, inside], -1)
-    trained = task.operands[task.train]
+    trained = task.operands[task.train[index]]
     trained = trained[(trained < p).all(1)]
     train[trained[:, 0], trained[:, 1]] = True
     first, second = np.divmod(np.arange(p * p), p)
@@ -85,7 +85,7 @@ def measure_activations(task: Task, config: RunConfig, weights: Weights) -> dict
 def _measure_formula(task: Task, config: RunConfig, weights: Weights, index: int) -> dict[str, Any]:
     p = task.config.modulus
     tokens, labels, _ = pair_grid(task, config, index)
-    logits, neurons = grids(weights, tokens, p, config.model.attention_rate)
+    logits, neurons = grids(weights, tokens, p, config.model.attention)
     found: dict[str, Any] = {}
     for basis in bases_of(p):
         spectra = {"logits": spectrum_2d(logits, basis), "neurons": spectrum_2d(neurons, basis)}

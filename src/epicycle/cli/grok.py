@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from epicycle.cli.settings import add_setting_options, with_settings
+
 HELP = (
     "Trains a one-layer transformer on modular arithmetic until it answers questions it has never seen, then shows which "
     "frequencies it uses. Several formulas train one model on the mixture."
@@ -18,10 +20,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--modulus", type=int, help="answers are taken modulo this; if not given 97, or 113 for nanda2023"
     )
     task.add_argument("--train-fraction", type=float, default=0.3, help="share of all pairs to train on")
-    task.add_argument("--split-by", choices=("ordered", "unordered"), default="ordered",
-                      help="unordered keeps (a,b) and (b,a) on the same side")  # fmt: skip
-    task.add_argument("--operand-range", choices=("modulus", "published"), default="modulus",
-                      help="published: 0..p+4 with the authors' shuffle, operator tokens included")  # fmt: skip
     seeds = parser.add_argument_group("seeds")
     seeds.add_argument("--seed", type=int, default=0, help="seed of the initial weights")
     seeds.add_argument("--split-seed", type=int, help="seed of the split; if not given, that of the weights")
@@ -31,14 +29,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--recipe", choices=("furuta2024", "nanda2023"), default="furuta2024", help="named configuration"
     )
     training.add_argument("--max-steps", type=int, default=300_000, help="optimiser updates at most")
-    training.add_argument(
-        "--loss", choices=("float64", "margin"), help="float64 log-softmax (published) or margin form"
-    )
-    training.add_argument("--learning-rate", type=float, help="step size of AdamW; the recipe's if not given")
-    training.add_argument("--weight-decay", type=float, help="decoupled weight decay; the recipe's if not given")
-    training.add_argument("--width", type=int, help="residual width; the recipe's if not given")
-    training.add_argument("--num-heads", type=int, help="attention heads; the recipe's if not given")
-    training.add_argument("--mlp-width", type=int, help="neurons; the recipe's if not given")
     training.add_argument("--evaluate-every", type=int, default=100, help="steps between evaluations")
     training.add_argument("--measure-every", type=int, default=1000, help="steps between spectra of logits and neurons")
     training.add_argument("--checkpoint-every", type=int, default=1000, help="steps between checkpoints to resume from")
@@ -58,6 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     training.add_argument("--hold-evaluations", type=int, default=20,
                           help="stop after this many evaluations in a row at 99 %% test accuracy; 0 never stops early")  # fmt: skip
+    add_setting_options(parser)
 
 
 def configs(options: argparse.Namespace) -> list[Any]:
@@ -92,16 +83,10 @@ def configs(options: argparse.Namespace) -> list[Any]:
     for seed in range(options.seed, options.seed + options.seeds):
         task = TaskConfig(
             formulas=tuple(options.formulas), modulus=modulus, train_fraction=options.train_fraction,
-            split_seed=seed if options.split_seed is None else options.split_seed, split_by=options.split_by,
-            operand_range=options.operand_range,
+            split_seed=seed if options.split_seed is None else options.split_seed,
         )  # fmt: skip
-        config = RECIPES[options.recipe](task, schedule, seed)
-        changes = {
-            k: getattr(options, k) for k in ("loss", "learning_rate", "weight_decay") if getattr(options, k) is not None
-        }
-        sizes = {k: getattr(options, k) for k in ("width", "num_heads", "mlp_width") if getattr(options, k) is not None}
-        found.append(dataclasses.replace(config, frozen=frozen, optimiser=dataclasses.replace(config.optimiser, **changes),
-                                         model=dataclasses.replace(config.model, **sizes)))  # fmt: skip
+        config = dataclasses.replace(RECIPES[options.recipe](task, schedule, seed), frozen=frozen)
+        found.append(with_settings(config, options))
     return found
 
 

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from epicycle.cli.settings import add_setting_options, with_settings
+
 HELP = (
     "Trains many runs: every formula, train fraction, modulus and seed, from scratch or with parts frozen from other runs of the sweep. Says what is "
     "there already and what the rest costs before it begins; running it again does only what is missing."
@@ -55,6 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--min-steps", type=int, default=0, help="steps to do even if the grok was held before")
     add_engine_options(parser)
+    add_setting_options(parser)
     parser.add_argument("--plan", action="store_true", help="only say what would be run and what it costs at most")
 
 
@@ -129,7 +132,8 @@ def configs(options: argparse.Namespace) -> list[Any]:
             modulus=modulus,
             split_seed=seed if options.split_seed is None else options.split_seed,
         )
-        return RECIPES[options.recipe](task, schedule, seed if options.weight_seed is None else options.weight_seed)
+        config = RECIPES[options.recipe](task, schedule, seed if options.weight_seed is None else options.weight_seed)
+        return with_settings(config, options)
 
     found: dict[str, Any] = {}
     add = lambda config: found.setdefault(run_id(config.name, to_dict(config)), config)  # noqa: E731

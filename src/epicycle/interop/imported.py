@@ -101,7 +101,7 @@ def _scores(task: Task, weights: dict[str, torch.Tensor], model: Any) -> dict[st
     tasks: dict[str, dict[str, float]] = {rule.text: {} for rule in task.rules}
     for part in ("train", "test"):
         examples = task.examples(part, model.readout)
-        logits = read_out(weights, torch.from_numpy(examples.tokens), model.attention_rate).logits.double()
+        logits = read_out(weights, torch.from_numpy(examples.tokens), model.attention).logits.double()
         labels = torch.from_numpy(examples.labels)
         loss = torch.nn.functional.cross_entropy(logits, labels, reduction="none").numpy()
         right = (logits.argmax(1) == labels).numpy()

@@ -1,9 +1,22 @@
 """Shape and initialisation of the one-layer transformer. Imports no framework."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from epicycle.errors import ConfigError
+
+
+class Attention(NamedTuple):
+    """How a forward pass turns queries and keys into a pattern."""
+
+    rate: float = 1.0
+    """Share of softmax attention; the rest is one at every visible position."""
+    is_scaled: bool = True
+    """Scores are divided by sqrt(head width)."""
+
+
+SCALED_SOFTMAX = Attention()
+"""The usual one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +37,8 @@ class ModelConfig:
     """Where the answer is read: tokens (a, op, b) at b, (a, b, =) at the equals sign, or (a, b) at b (imported models only)."""
     init: Literal["furuta2024", "furuta2024-paper", "nanda2023"] = "furuta2024"
     """Initial standard deviations: the authors' code, the text of the same paper (1/sqrt(fan out)), or Nanda et al."""
+    scores: Literal["scaled", "unscaled"] = "scaled"
+    """Attention scores divided by sqrt(head width) as in the authors' code, or not, as in the text of the same paper (App. A)."""
     attention_rate: float = 1.0
     """Share of softmax attention; the rest is one at every position (Zhong et al. 2023; imported models only)."""
 
@@ -33,6 +48,8 @@ class ModelConfig:
                 raise ConfigError(f"got {name} {getattr(self, name)}; expected at least 1. Choose a positive number.")
         if not 0 <= self.attention_rate <= 1:
             raise ConfigError(f"got attention rate {self.attention_rate}; expected 0 to 1. Try 1.")
+        if self.scores not in ("scaled", "unscaled"):
+            raise ConfigError(f"got scores {self.scores!r}; expected 'scaled' or 'unscaled'. Choose one.")
         if self.num_heads > 32:
             raise ConfigError(f"got {self.num_heads} heads; expected at most 32. Choose fewer.")
         if self.width % self.num_heads:
@@ -44,6 +61,11 @@ class ModelConfig:
             raise ConfigError(
                 f"got width {self.width} and mlp_width {self.mlp_width}; both must be multiples of 16. Round them up."
             )
+
+    @property
+    def attention(self) -> Attention:
+        """What a forward pass needs to know of attention beyond the weights."""
+        return Attention(self.attention_rate, self.scores == "scaled")
 
     @property
     def head_width(self) -> int:

@@ -3,8 +3,8 @@
 Nothing trains with this module. It is the reference that the exact step is compared with, and it is what a reader
 should read first. Weights are a dict of tensors in the layout that Furuta et al. publish (models/weights.py).
 
-Source: Furuta et al. 2024, App. A and C; scores are divided by sqrt(head width) as in the authors' code (the
-appendix omits it). With positions and biases: Nanda et al. 2023.
+Source: Furuta et al. 2024, App. A and C; scores are divided by sqrt(head width) as in the authors' code, or
+not, as in the appendix. With positions and biases: Nanda et al. 2023.
 """
 
 from typing import NamedTuple
@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from epicycle.models.config import SCALED_SOFTMAX, Attention
 
 Weights = dict[str, Tensor]
 
@@ -27,7 +29,7 @@ class Activations(NamedTuple):
 def forward(
     weights: Weights,
     tokens: Int[Tensor, "b s"],
-    attention_rate: float = 1.0,
+    form: Attention = SCALED_SOFTMAX,
     embedded: Float[Tensor, "b s d"] | None = None,
 ) -> Activations:
     """Logits, attention pattern and MLP activations at all positions, causally masked.
@@ -35,7 +37,7 @@ def forward(
     Args:
         weights: As made by `models.weights.initial_weights`.
         tokens: Token ids, one example per row.
-        attention_rate: Share c of softmax attention, c softmax + (1 - c) at every visible position.
+        form: Of attention. With rate c the pattern is c softmax + (1 - c) at every visible position.
         embedded: Rows of the embedding to use instead of those of the tokens, for gradients.
 
     Returns:
@@ -48,12 +50,14 @@ def forward(
     q = torch.einsum("hed,bsd->bhse", w_q, x)
     k = torch.einsum("hed,bsd->bhse", w_k, x)
     v = torch.einsum("hed,bsd->bhse", w_v, x)
-    scores = q @ k.transpose(-1, -2) / w_q.shape[1] ** 0.5
+    scores = q @ k.transpose(-1, -2)
+    if form.is_scaled:
+        scores = scores / w_q.shape[1] ** 0.5
     positions = tokens.shape[1]
     causal = torch.ones(positions, positions, dtype=torch.bool, device=x.device).tril()
-    attention = attention_rate * scores.masked_fill(~causal, float("-inf")).softmax(-1)
-    if attention_rate < 1:
-        attention = attention + (1 - attention_rate) * causal.to(attention.dtype)
+    attention = form.rate * scores.masked_fill(~causal, float("-inf")).softmax(-1)
+    if form.rate < 1:
+        attention = attention + (1 - form.rate) * causal.to(attention.dtype)
     z = (attention @ v).transpose(1, 2).flatten(2)  # (b, s, h * e)
     x = x + z @ weights["blocks.0.attn.W_O"].T
     hidden = x @ weights["blocks.0.mlp.W_in"].T

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from epicycle.models.config import SCALED_SOFTMAX, Attention
 from epicycle.models.plain import Weights
 
 
@@ -17,10 +18,10 @@ class ReadOut(NamedTuple):
 
 
 @torch.no_grad()
-def read_out(weights: Weights, tokens: Int[Tensor, "b s"], attention_rate: float = 1.0) -> ReadOut:
+def read_out(weights: Weights, tokens: Int[Tensor, "b s"], form: Attention = SCALED_SOFTMAX) -> ReadOut:
     """The last position of `models.plain.forward`, keys and values computed once per token and position.
 
-    With an attention rate c, attention is c softmax + (1 - c): Zhong et al. 2023, whose c = 0 adds all values up.
+    With attention at rate c the pattern is c softmax + (1 - c): Zhong et al. 2023, whose c = 0 adds all values up.
     """
     embedding = weights["embed.W_E"].T
     w_q, w_k, w_v = (weights[f"blocks.0.attn.W_{name}"] for name in "QKV")
@@ -33,9 +34,9 @@ def read_out(weights: Weights, tokens: Int[Tensor, "b s"], attention_rate: float
             residual = x[tokens[:, s]]
             query = (x @ w_q.flatten(0, 1).T)[tokens[:, s]].view(-1, heads, width)
         key = (x @ w_k.flatten(0, 1).T)[tokens[:, s]].view(-1, heads, width)
-        scores.append((query * key).sum(-1) / width**0.5)
+        scores.append((query * key).sum(-1) / (width**0.5 if form.is_scaled else 1.0))
         values.append((x @ w_v.flatten(0, 1).T)[tokens[:, s]].view(-1, heads, width))
-    attention = attention_rate * torch.stack(scores).softmax(0)[..., None] + (1 - attention_rate)
+    attention = form.rate * torch.stack(scores).softmax(0)[..., None] + (1 - form.rate)
     z = (attention * torch.stack(values)).sum(0).flatten(1)
     x = residual + z @ weights["blocks.0.attn.W_O"].T
     hidden = x @ weights["blocks.0.mlp.W_in"].T

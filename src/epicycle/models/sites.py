@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from epicycle.models.config import SCALED_SOFTMAX, Attention
 from epicycle.models.plain import Weights
 from epicycle.models.readout import read_out
 
@@ -29,10 +30,10 @@ def neuron_logit_map(weights: Weights, modulus: int) -> Float[np.ndarray, "p m"]
 
 
 def grids(
-    weights: Weights, tokens: np.ndarray, modulus: int, attention_rate: float = 1.0
+    weights: Weights, tokens: np.ndarray, modulus: int, form: Attention = SCALED_SOFTMAX
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits (p, p, p) and neurons (p, p, m), float32, for the tokens of all p^2 pairs in row-major order."""
     on_cpu = {name: tensor.detach().cpu().float() for name, tensor in weights.items()}
-    found = read_out(on_cpu, torch.from_numpy(tokens), attention_rate)
+    found = read_out(on_cpu, torch.from_numpy(tokens), form)
     p = modulus
     return found.logits[:, :p].numpy().reshape(p, p, p), found.neurons.numpy().reshape(p, p, -1)

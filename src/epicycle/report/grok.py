@@ -160,7 +160,7 @@ def finding(grok: Grok) -> tuple[str, ...]:
 def _tiles(grok: Grok, task: Task) -> tuple[Tile, ...]:
     config, record = config_of(grok.run), grok.run.record()
     steps, final = record["steps"], record["final"]
-    vocabulary = task.vocabulary(config.model.readout)
+    vocabulary = config.num_classes or task.vocabulary(config.model.readout)
     reached = "did not grok" if steps["first"] is None else number(steps["first"])
     details = f"trained {steps['trained']:,} steps"
     if record["outcome"] == "imported":
@@ -228,14 +228,13 @@ def _leaked(grok: Grok, task: Task) -> float:
     if source is None or not (path / "run.json").is_file():
         return 0.0
     other = modular_task(config_of(open_run(path)).task)
-    if (
-        not {rule.text for rule in task.rules} & {rule.text for rule in other.rules}
-        or other.config.modulus != task.config.modulus
-    ):
+    theirs = {rule.text: i for i, rule in enumerate(other.rules)}
+    common = [(i, theirs[rule.text]) for i, rule in enumerate(task.rules) if rule.text in theirs]
+    if not common or other.config.modulus != task.config.modulus:
         return 0.0
-    seen = {tuple(pair) for pair in other.operands[other.train].tolist()}
-    asked = task.operands[task.test].tolist()
-    return sum(tuple(pair) in seen for pair in asked) / max(len(asked), 1)
+    asked = [(tuple(row), their) for i, their in common for row in task.operands[task.test[i]].tolist()]
+    seen = {(tuple(row), their) for _, their in common for row in other.operands[other.train[their]].tolist()}
+    return sum(question in seen for question in asked) / max(len(asked), 1)
 
 
 def _numbers(grok: Grok) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from epicycle.plots.spectra import histogram, spectrum
 from epicycle.report.page import Section, drawing, embedded_json, number, table
 from epicycle.report.parts import parts_section
 from epicycle.report.references import REFERENCES, references
-from epicycle.tasks.modular import Task
-from epicycle.training.config import RECIPES, RunConfig, ScheduleConfig
+from epicycle.tasks.modular import Task, TaskConfig
+from epicycle.training.config import RECIPES, SETTINGS, RunConfig, ScheduleConfig
 
 
 def _source(config: RunConfig) -> str | None:
@@ -48,25 +48,29 @@ def _import_command(grok: Grok, config: RunConfig) -> str:
     )
 
 
+def _plain(task: TaskConfig) -> TaskConfig:
+    """The same questions with every setting as usual."""
+    return TaskConfig(
+        formulas=task.formulas, modulus=task.modulus, train_fraction=task.train_fraction, split_seed=task.split_seed
+    )
+
+
 def command(grok: Grok) -> str:
     """The shell command that trains this run again; a comment says so where the command line cannot express it."""
     config = config_of(grok.run)
     if "imported" in grok.run.record()["config"]["resolved"]:
         return _import_command(grok, config)
-    t, s, o, m = config.task, config.schedule, config.optimiser, config.model
-    usual = RECIPES[config.recipe](t, s, config.seed)
+    t, s = config.task, config.schedule
+    usual = RECIPES[config.recipe](_plain(t), s, config.seed)
     fixed = {"--modulus": t.modulus, "--train-fraction": t.train_fraction, "--seed": config.seed}
     fixed |= {"--split-seed": t.split_seed, "--max-steps": s.max_steps, "--recipe": config.recipe}
     plain = ScheduleConfig()
     optional = {
-        "--split-by": (t.split_by, "ordered"),
-        "--operand-range": (t.operand_range, "modulus"),
-        "--loss": (o.loss, usual.optimiser.loss),
-        "--weight-decay": (o.weight_decay, usual.optimiser.weight_decay),
-        "--learning-rate": (o.learning_rate, usual.optimiser.learning_rate),
-        "--width": (m.width, usual.model.width),
-        "--mlp-width": (m.mlp_width, usual.model.mlp_width),
-        "--num-heads": (m.num_heads, usual.model.num_heads),
+        **{
+            f"--{name.replace('_', '-')}": (getattr(getattr(config, part), name), getattr(getattr(usual, part), name))
+            for part, names in SETTINGS.items()
+            for name in names
+        },
         "--evaluate-every": (s.evaluate_every, plain.evaluate_every),
         "--measure-every": (s.measure_every, plain.measure_every),
         "--checkpoint-every": (s.checkpoint_every, plain.checkpoint_every),
@@ -80,15 +84,12 @@ def command(grok: Grok) -> str:
     words += [str(word) for pair in chosen.items() for word in pair]
     facts = grok.run.record()["provenance"]
     words += ["--threads", str(facts["threads"]), "--device", str(facts["device"])]
-    same_optimiser = dataclasses.replace(
-        usual.optimiser, loss=o.loss, weight_decay=o.weight_decay, learning_rate=o.learning_rate
+    same = all(
+        dataclasses.replace(getattr(usual, part), **{name: getattr(getattr(config, part), name) for name in names})
+        == getattr(config, part)
+        for part, names in SETTINGS.items()
     )
-    same_model = dataclasses.replace(usual.model, width=m.width, mlp_width=m.mlp_width, num_heads=m.num_heads)
-    is_whole = (config.frozen is None or config.frozen.step is None) and (
-        same_optimiser,
-        same_model,
-        s.grok_accuracy,
-    ) == (o, m, plain.grok_accuracy)
+    is_whole = same and (config.frozen is None or config.frozen.step is None) and s.grok_accuracy == plain.grok_accuracy
     return " ".join(words) + ("" if is_whole else "  # and settings that only Python offers; see run.json")
 
 
@@ -350,10 +351,9 @@ def _provenance(grok: Grok, task: Task, index: int) -> Section:
                                                                  "dtype", "started")),
             ["threads", facts["threads"]], ["engine", record.get("engine", "not recorded")],
             *([f"package {k}", v or "absent"] for k, v in facts["packages"].items()),
-            ["loss", config.optimiser.loss], ["recipe", config.recipe], ["weight seed", config.seed],
-            ["split seed", config.task.split_seed], ["split by", config.task.split_by],
-            ["operand range", config.task.operand_range],
-            ["training pairs", len(task.train)], ["test pairs", len(task.test)],
+            ["recipe", config.recipe], ["weight seed", config.seed], ["split seed", config.task.split_seed],
+            *([f"{part}: {name.replace('_', ' ')}", getattr(getattr(config, part), name)] for part, names in SETTINGS.items() for name in names),
+            ["training pairs", len(task.train[0])], ["test pairs", len(task.test[0])],
             ["seconds of training", record["seconds"]], ["of which evaluation and measures", record["measuring_seconds"]]]  # fmt: skip
     body = table(["what", "value"], rows)
     body += f"<h3>The command that makes this run</h3><pre>{escape(command(grok))}</pre>"

@@ -1,6 +1,5 @@
 """The report of a sweep: success tables, transfer matrices, measures aligned at the grok."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,8 @@ def _times(runs: Sequence[Run]) -> tuple[list[int | None], list[int]]:
 def _baseline(grid: Grid, condition: Condition, formula: str | None = None) -> str:
     """What looking up reaches, over seeds at most; of one formula where a mixture has several."""
     tasks = [grid.configs[condition, seed].task for seed in grid.seeds if (condition, seed) in grid.configs]
-    if formula is not None:
-        tasks = [dataclasses.replace(task, formulas=(formula,)) for task in tasks]
-    return f"{max(map(looked_up, tasks)):.1%}" if tasks else ""
+    index = None if formula is None else condition.formulas.index(formula)
+    return f"{max(looked_up(task, index) for task in tasks):.1%}" if tasks else ""
 
 
 def _outcome(grid: Grid, condition: Condition) -> list[Any]:

@@ -11,14 +11,25 @@ from epicycle.errors import ConfigError, EpicycleError
 from epicycle.runs.directory import Run, list_runs, taken_from, trajectory
 from epicycle.tasks.operations import formula
 
-SETTINGS = ("recipe", "train_fraction", "operand_range", "split_by", "width", "num_heads", "mlp_width", "init", "attention_rate", "learning_rate",
-            "weight_decay", "loss", "evaluate_every", "frozen", "source_run", "afresh", "formula", "modulus")  # fmt: skip
+TASK = ("operand_range", "split_by", "zeros", "task_tokens", "split_per")
+MODEL = ("width", "num_heads", "mlp_width", "init", "scores", "attention_rate")
+OPTIMISER = ("learning_rate", "weight_decay", "loss", "classes")
+"""Settings of a run, by part of its configuration."""
+USUAL = {
+    "zeros": "included",
+    "task_tokens": "distinct",
+    "split_per": "tuple",
+    "scores": "scaled",
+    "attention_rate": 1.0,
+    "classes": "all",
+}
+"""What a record means that leaves a setting out."""
+SETTINGS = ("recipe", "train_fraction", *TASK, *MODEL, *OPTIMISER, "evaluate_every", "frozen", "source_run", "afresh", "formula", "modulus")  # fmt: skip
 """Columns that say which experiment a run is one seed of."""
 COLUMNS = (
     "id", "kind", "status", "outcome", "formula", "modulus", "train_fraction", "seed", "split_seed", "frozen", "source", "recipe", "memorised", "first",
     "sustained", "stable", "trained", "max_steps", "trajectory", "continues", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "seconds", "engine", "device", "threads", "revision",
-    "operand_range", "split_by", "width", "num_heads", "mlp_width", "init", "attention_rate", "learning_rate", "weight_decay", "loss", "evaluate_every",
-    "source_run", "afresh", "directory",
+    *TASK, *MODEL, *OPTIMISER, "evaluate_every", "source_run", "afresh", "directory",
 )  # fmt: skip
 """Columns of the table, in their order."""
 NUMBERS = {"modulus": "INTEGER", "train_fraction": "DOUBLE", "seed": "BIGINT", "split_seed": "BIGINT", "threads": "INTEGER", "seconds": "DOUBLE",
@@ -49,11 +60,8 @@ def row(run: Run) -> dict[str, Any]:
         "directory": str(run.path),
     }  # fmt: skip
     origin = frozen.get("source")
-    values |= {name: task.get(name) for name in ("operand_range", "split_by")}
-    values |= {name: model.get(name) for name in ("width", "num_heads", "mlp_width", "init")} | {
-        "attention_rate": model.get("attention_rate", 1.0) if model else None
-    }
-    values |= {name: optimiser.get(name) for name in ("learning_rate", "weight_decay", "loss")}
+    for names, part in ((TASK, task), (MODEL, model), (OPTIMISER, optimiser)):
+        values |= {name: part.get(name, USUAL.get(name)) if part else None for name in names}
     values["evaluate_every"] = schedule.get("evaluate_every")
     # the id of a source has its seed in it: what comes before is what seeds have in common
     values["source_run"] = origin if origin in (None, "random") else re.sub(r"-seed\d+-[0-9a-f]{8}$", "", str(origin))

@@ -51,9 +51,9 @@ def task_facts(task: Task) -> TaskFacts:
         ConfigError: It is a mixture, or has operands beyond the modulus.
     """
     p, rule = task.config.modulus, task.rules[0]
-    if task.num_tasks > 1 or task.config.operand_range != "modulus":
+    if task.num_tasks > 1 or task.config.operand_range != "modulus" or task.config.zeros != "included":
         raise ConfigError(
-            f"got {task.num_tasks} formulas over {task.config.operand_range} operands; expected one over 0..p-1. Ask for each apart."
+            f"got {task.num_tasks} formulas over {task.config.operand_range} operands, zeros {task.config.zeros}; expected one over 0..p-1. Ask for each apart."
         )
     count = task.operands.shape[1]
     table = np.full((p,) * count, -1)

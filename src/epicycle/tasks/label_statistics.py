@@ -27,7 +27,7 @@ def label_statistics(task: Task, index: int = 0, sides: tuple[np.ndarray, np.nda
         sides: Rows to train on and to test on; the task's own split if not given.
     """
     counts = []
-    for part in (task.train, task.test) if sides is None else sides:
+    for part in (task.train[index], task.test[index]) if sides is None else sides:
         rows = part[task.defined[index, part]]
         counts.append(np.bincount(task.labels[index, rows], minlength=task.config.modulus))
     p, q = (count / count.sum() for count in counts)

@@ -35,6 +35,12 @@ class TaskConfig:
     """Split ordered pairs as published, or keep (a, b) and (b, a) on the same side (no swap leakage)."""
     operand_range: Literal["modulus", "published"] = "modulus"
     """Operands 0..p-1, or 0..p+4 as in the authors' code, where operator tokens also occur as operands."""
+    zeros: Literal["included", "excluded"] = "included"
+    """Questions with an operand that is 0 modulo p are asked as published, or not: products then are a group."""
+    task_tokens: Literal["distinct", "published"] = "distinct"
+    """In a mixture every formula has a token of its own, or all polynomials share `=`, as the authors' code writes them."""
+    split_per: Literal["tuple", "formula"] = "tuple"
+    """In a mixture all formulas are trained on the same operands, or on those of a split of their own each."""
 
     def __post_init__(self):
         if not isinstance(self.modulus, int) or self.modulus < 2:
@@ -53,6 +59,19 @@ class TaskConfig:
         if self.operand_range not in ("modulus", "published"):
             raise ConfigError(
                 f"got operand_range {self.operand_range!r}; expected 'modulus' or 'published'. Choose one."
+            )
+        for name, values in (
+            ("zeros", ("included", "excluded")),
+            ("task_tokens", ("distinct", "published")),
+            ("split_per", ("tuple", "formula")),
+        ):
+            if getattr(self, name) not in values:
+                raise ConfigError(
+                    f"got {name} {getattr(self, name)!r}; expected {values[0]!r} or {values[1]!r}. Choose one."
+                )
+        if len(self.formulas) == 1 and self.split_per == "formula":
+            raise ConfigError(
+                "got split_per 'formula' with one formula; expected a mixture. Leave it out, or add a formula."
             )
         rules = [formula(text) for text in self.formulas]
         if len({rule.text for rule in rules}) < len(rules):
@@ -96,7 +115,7 @@ class Task:
     """The table of all questions of one configuration. Make it with `modular_task`.
 
     `operands` (n, 2 or 3) lists every tuple, first operand slowest; `labels` and `defined` are (formulas, n);
-    `train` and `test` index its rows.
+    `train` and `test` index its rows, formula by formula; all have the same unless each is split by itself.
     """
 
     config: TaskConfig
@@ -104,12 +123,12 @@ class Task:
     operands: np.ndarray
     labels: np.ndarray
     defined: np.ndarray
-    train: np.ndarray
-    test: np.ndarray
+    train: tuple[np.ndarray, ...]
+    test: tuple[np.ndarray, ...]
 
     def __repr__(self) -> str:
         texts = ", ".join(rule.text for rule in self.rules)
-        return f"Task({texts} mod {self.config.modulus}: {len(self.train)} train, {len(self.test)} test)"
+        return f"Task({texts} mod {self.config.modulus}: {len(self.train[0])} train, {len(self.test[0])} test)"
 
     @property
     def num_tasks(self) -> int:
@@ -118,15 +137,15 @@ class Task:
 
     def operator_tokens(self, readout: str) -> list[int]:
         """Token id that marks each formula."""
-        p = self.config.modulus
+        p, is_shared = self.config.modulus, self.config.task_tokens == "published"
         if readout == "equals":
-            return [p + i for i in range(self.num_tasks)]
+            return [p + i * (not is_shared) for i in range(self.num_tasks)]
         if readout == "pair":
             return [0] * self.num_tasks  # none is written
         used, extra = [], p + len(OPERATORS)
         for rule in self.rules:
             token = p + OPERATORS.index(rule.op_symbol)
-            if token in used:
+            if token in used and not is_shared:
                 token, extra = extra, extra + 1
             used.append(token)
         return used
@@ -140,10 +159,11 @@ class Task:
 
     def examples(self, part: Literal["train", "test", "all"], readout: str = "operand") -> Examples:
         """Tokens (a, op, b[, op, c]); with read-out `equals` (a, b[, c], =), with `pair` (a, b); and labels, formula by formula."""
-        index = {"train": self.train, "test": self.test, "all": np.arange(len(self.operands))}[part]
+        every = (np.arange(len(self.operands)),) * self.num_tasks
+        index = {"train": self.train, "test": self.test, "all": every}[part]
         tokens, labels, tasks = [], [], []
         for i, operator in enumerate(self.operator_tokens(readout)):
-            rows = index[self.defined[i, index]]
+            rows = index[i][self.defined[i, index[i]]]
             columns = [self.operands[rows, k] for k in range(self.operands.shape[1])]
             sign = np.full(len(rows), operator)
             if readout == "equals":
@@ -158,7 +178,9 @@ class Task:
     def swap_leakage(self) -> float:
         """Share of test questions trained on in another order: what knowing only that it does not matter can answer."""
         key = self._key(np.sort(self.operands, 1))
-        return float(np.isin(key[self.test], key[self.train]).mean())
+        return float(
+            np.mean([np.isin(key[test], key[train]).mean() for train, test in zip(self.train, self.test, strict=True)])
+        )
 
     def _key(self, operands: np.ndarray) -> np.ndarray:
         """One integer per row of operands."""
@@ -167,11 +189,13 @@ class Task:
     def num_examples(self, part: Literal["train", "test"]) -> int:
         """Questions with an answer on one side of the split, all formulas together."""
         index = self.train if part == "train" else self.test
-        return int(self.defined[:, index].sum())
+        return sum(int(ok[rows].sum()) for ok, rows in zip(self.defined, index, strict=True))
 
     def guessing_accuracy(self) -> float:
         """Share of the test questions whose answer is the commonest one, formula by formula."""
-        counts = [np.bincount(y[self.test][ok[self.test]]) for y, ok in zip(self.labels, self.defined, strict=True)]
+        counts = [
+            np.bincount(y[test][ok[test]]) for y, ok, test in zip(self.labels, self.defined, self.test, strict=True)
+        ]
         return float(np.mean([count.max() / count.sum() for count in counts]))
 
     def baseline_accuracy(self) -> float:
@@ -183,15 +207,15 @@ class Task:
         ordered = [np.sort(self.operands, 1) if self.is_symmetric(i) else self.operands for i in range(self.num_tasks)]
         return float(np.mean([self._from_memory(i, self._key(operands)) for i, operands in enumerate(ordered)]))
 
-    def lookup_accuracy(self) -> float:
+    def lookup_accuracy(self, index: int | None = None) -> float:
         """Share of the test questions answered by a trained question of interchangeable numbers; all others get one constant.
 
         Two numbers are interchangeable as an operand if the answers are the same whatever the other operands are: a and p - a
         in a^2 + b^2, sixteen classes in a^6 + b^6. A network that finds only these classes, and symmetry, reaches this without
-        any arithmetic between the operands; where it is near 1, a high test accuracy shows little else.
+        any arithmetic between the operands; where it is near 1, a high test accuracy shows little else. Of one formula, or the mean.
         """
         found = []
-        for i in range(self.num_tasks):
+        for i in range(self.num_tasks) if index is None else [index]:
             table, classes = self._table(i), []
             for k in range(table.ndim):
                 lines = np.moveaxis(table, k, 0).reshape(len(table), -1)
@@ -203,7 +227,7 @@ class Task:
 
     def _from_memory(self, index: int, key: np.ndarray) -> float:
         """Accuracy on the test questions of one formula, with those known whose key was trained on, and one constant for the rest."""
-        train, test = (rows[self.defined[index, rows]] for rows in (self.train, self.test))
+        train, test = (rows[self.defined[index, rows]] for rows in (self.train[index], self.test[index]))
         is_known = np.isin(key[test], key[train])
         rest = np.bincount(self.labels[index, test[~is_known]], minlength=1)
         return float((is_known.sum() + rest.max()) / len(test))
@@ -231,8 +255,13 @@ def _places(count: int, seed: int) -> np.ndarray:
     return rank
 
 
-def split(config: TaskConfig, operands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split(config: TaskConfig, operands: np.ndarray, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on and rows to test on.
+
+    Args:
+        config: Of the task.
+        operands: All its tuples.
+        index: Which formula, where each has a split of its own: that of the next seed each time.
 
     `ordered`: Python's own shuffle of all tuples, the first int(fraction x count) train: with
     `operand_range="published"` the same list of pairs as the authors' loader.
@@ -243,7 +272,7 @@ def split(config: TaskConfig, operands: np.ndarray) -> tuple[np.ndarray, np.ndar
         group = group.reshape(-1)
     else:
         group = np.arange(len(operands))
-    rank = _places(int(group.max()) + 1, config.split_seed)
+    rank = _places(int(group.max()) + 1, config.split_seed + index)
     kept = int(config.train_fraction * len(rank))
     place = rank[group]
     by_place = np.argsort(place, kind="stable")
@@ -252,9 +281,9 @@ def split(config: TaskConfig, operands: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 @functools.cache
-def looked_up(config: TaskConfig) -> float:
+def looked_up(config: TaskConfig, index: int | None = None) -> float:
     """Share of the test questions of a configuration that need no rule: see `Task.lookup_accuracy`."""
-    return modular_task(config).lookup_accuracy()
+    return modular_task(config).lookup_accuracy(index)
 
 
 def modular_task(config: TaskConfig) -> Task:
@@ -269,13 +298,16 @@ def modular_task(config: TaskConfig) -> Task:
     operands = np.ascontiguousarray(np.indices((count,) * several).reshape(several, -1).T)
     pairs = [answers(rule, config.modulus, operands) for rule in rules]
     labels, defined = np.stack([x for x, _ in pairs]), np.stack([x for _, x in pairs])
+    if config.zeros == "excluded":
+        defined &= (operands % config.modulus != 0).all(1)
     if config.split_by == "ordered":  # tuples that no formula defines are never in the list that is shuffled
         keep = defined.any(0)
         operands, labels, defined = operands[keep], labels[:, keep], defined[:, keep]
-    train, test = split(config, operands)
-    for rule, mask in zip(rules, defined, strict=True):
+    sides = [split(config, operands, i if config.split_per == "formula" else 0) for i in range(len(rules))]
+    train, test = zip(*sides, strict=True)
+    for i, (rule, mask) in enumerate(zip(rules, defined, strict=True)):
         for name, part in (("train", train), ("test", test)):
-            if not mask[part].any():
+            if not mask[part[i]].any():
                 raise ConfigError(
                     f"got {int(mask.sum())} defined pairs of {rule.text} modulo {config.modulus} at train fraction "
                     f"{config.train_fraction}, which leaves none to {name} on; expected some on both sides. "

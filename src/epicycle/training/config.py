@@ -10,6 +10,9 @@ from epicycle.models.config import ModelConfig
 from epicycle.tasks.modular import TaskConfig
 from epicycle.tasks.operations import formula
 
+LOSSES = ("float64", "margin", "float32", "stablemax")
+"""Names of the losses, in the order in which exact_step.c counts them."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
@@ -25,8 +28,11 @@ class OptimiserConfig:
     """Added to the root of the second moment."""
     warmup_steps: int = 0
     """Steps of linear warm-up from zero (10 for nanda2023)."""
-    loss: Literal["float64", "margin"] = "float64"
-    """Log-softmax in float64 as published, or softplus(logsumexp of the wrong logits - right logit)."""
+    loss: Literal["float64", "margin", "float32", "stablemax"] = "float64"
+    """Log-softmax in float64 as published; softplus(logsumexp of the wrong logits - right logit), the same without its rounding; log-softmax
+    in float32, whose gradient vanishes once an answer is sure; or StableMax (Prieto et al. 2025), another objective."""
+    classes: Literal["all", "numbers"] = "all"
+    """Which tokens can be answers, in the loss and in accuracies: the whole vocabulary as published, or the numbers below the modulus."""
 
     def __post_init__(self):
         if not all(math.isfinite(x) for x in (self.learning_rate, self.weight_decay, self.eps, *self.betas)):
@@ -40,8 +46,10 @@ class OptimiserConfig:
             raise ConfigError(f"got weight_decay {self.weight_decay}; expected zero or more. Try 1.0.")
         if not all(0 <= b < 1 for b in self.betas):
             raise ConfigError(f"got betas {self.betas}; both must be at least 0 and below 1. Try 0.9 and 0.98.")
-        if self.loss not in ("float64", "margin"):
-            raise ConfigError(f"got loss {self.loss!r}; expected 'float64' or 'margin'. Choose one of them.")
+        if self.loss not in LOSSES:
+            raise ConfigError(f"got loss {self.loss!r}; expected {', '.join(LOSSES)}. Choose one of them.")
+        if self.classes not in ("all", "numbers"):
+            raise ConfigError(f"got classes {self.classes!r}; expected 'all' or 'numbers'. Choose one of them.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,6 +159,11 @@ class RunConfig:
             raise ConfigError(f"got seed {self.seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
 
     @property
+    def num_classes(self) -> int | None:
+        """How many tokens, from the first, can be answers; None for all."""
+        return self.task.modulus if self.optimiser.classes == "numbers" else None
+
+    @property
     def name(self) -> str:
         """Readable part of the run's id."""
         texts = [text.replace(" ", "").replace("*", "").replace("/", "div") for text in self.task.formulas]
@@ -183,15 +196,29 @@ RECIPES = {"furuta2024": furuta2024, "nanda2023": nanda2023}
 """Name -> function that returns a full configuration."""
 
 
+SETTINGS = {
+    "task": ("split_by", "operand_range", "zeros", "task_tokens", "split_per"),
+    "model": ("width", "num_heads", "mlp_width", "init", "scores"),
+    "optimiser": ("loss", "classes", "learning_rate", "weight_decay"),
+}
+"""What a recipe fixes and the command line can change: part of a configuration -> its settings."""
+
+ADDED = (
+    ("model", "attention_rate"), ("model", "scores"), ("schedule", "min_steps"), ("optimiser", "classes"), ("task", "zeros"), ("task", "task_tokens"),
+    ("task", "split_per"),
+)  # fmt: skip
+"""Settings that a record leaves out where they have their usual value."""
+
+
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """The configuration as plain JSON values, formulas in normal form."""
     values = dataclasses.asdict(config)
     values["task"]["formulas"] = [formula(text).text for text in config.task.formulas]
     values["optimiser"]["betas"] = list(config.optimiser.betas)
-    if config.model.attention_rate == 1:  # as before there was such a setting, so that older runs keep their ids
-        del values["model"]["attention_rate"]
-    if not config.schedule.min_steps:  # likewise
-        del values["schedule"]["min_steps"]
+    for part, name in ADDED:  # as before there was such a setting, so that older runs keep their ids
+        usual = next(field.default for field in dataclasses.fields(getattr(config, part)) if field.name == name)
+        if values[part][name] == usual:
+            del values[part][name]
     if config.frozen is None:
         del values["frozen"]
     else:

@@ -66,7 +66,9 @@ class CompiledEngine:
         self._train, self._test = (
             example_set(*task.examples(part, readout), task.num_tasks, rows) for part in ("train", "test")
         )
-        self._step = FusedStep(config.model, rows, weights, config.optimiser, task.num_tasks, threads, frozen)
+        self._step = FusedStep(
+            config.model, rows, weights, config.optimiser, task.num_tasks, threads, frozen, config.num_classes
+        )
 
     @property
     def step(self) -> int:
@@ -101,7 +103,9 @@ class StackedEngine:
         first, task = configs[0], tasks[0]
         readout = first.model.readout
         rows = row_map(np.concatenate([t.examples("all", readout).tokens for t in tasks]), first.model.positions)
-        self._step = TableStep(first.model, rows, weights, first.optimiser, task.num_tasks, device, frozen)
+        self._step = TableStep(
+            first.model, rows, weights, first.optimiser, task.num_tasks, device, frozen, first.num_classes
+        )
         self._train, self._test = (
             self._step.stack([example_set(*t.examples(part, readout), t.num_tasks, rows) for t in tasks])
             for part in ("train", "test")
@@ -157,7 +161,7 @@ def make_engine(
     Raises:
         ConfigError: The runs cannot be stacked.
     """
-    shapes = {(c.model, c.optimiser, c.schedule, c.frozen and c.frozen.parts, len(t.train), len(t.test), t.vocabulary(c.model.readout), t.num_tasks)
+    shapes = {(c.model, c.optimiser, c.schedule, c.frozen and c.frozen.parts, tuple(map(len, t.train)), tuple(map(len, t.test)), t.vocabulary(c.model.readout), t.num_tasks)
               for c, t in zip(configs, tasks, strict=True)}  # fmt: skip
     if len(shapes) > 1:
         raise ConfigError(f"got {len(shapes)} different shapes among {len(configs)} stacked runs; expected one. "

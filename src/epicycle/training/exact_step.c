@@ -59,9 +59,9 @@ typedef struct {
 
 typedef struct {
   int64_t d, heads, d_head, m, vocabulary, vp, positions, num_rows, q0, nq, num_tasks, num_position_rows;
-  int64_t has_biases, loss_kind, threads; /* loss_kind 0: float64 log-softmax, 1: margin form */
+  int64_t has_biases, loss_kind, classes, threads; /* a loss below; the first `classes` tokens can be answers */
   const int32_t *row_token, *row_position; /* [num_rows]; position -1 where there is no positional embedding */
-  double lr, beta1, beta2, eps, weight_decay;
+  double lr, beta1, beta2, eps, weight_decay, score_scale;
   int64_t warmup, step;
   /* parameters, their gradient and moments: one flat buffer each, in this order */
   REAL *E, *P, *Wqkv, *Wo, *B, *bin, *Wout, *bout;
@@ -238,6 +238,45 @@ static void attention_weights(int64_t S, int64_t heads, int64_t count, REAL *alp
     }
 }
 
+/* Log-softmax in float64, its margin form, log-softmax in float32, StableMax in float64. */
+enum { FLOAT64, MARGIN, FLOAT32, STABLEMAX }; /* in the order of config.LOSSES */
+
+/* Log-softmax with every step in float32, rounding included: once the right answer's logarithm rounds to 0 its gradient is 0. */
+INLINE double float32_loss(REAL *z, int64_t V, int64_t vp, REAL top, int label, double weight, double *e) {
+  float sum = 0;
+  for (int64_t j = 0; j < vp; j += 8) {
+    vecd x;
+    for (int l = 0; l < 8; l++) x[l] = j + l < V ? (double)((float)z[j + l] - (float)top) : 0;
+    *(vecd_unaligned *)(e + j) = exp8(x);
+  }
+  for (int64_t j = 0; j < V; j++) sum += (float)e[j];
+  const float log_sum = logf(sum), right = ((float)z[label] - (float)top) - log_sum;
+  for (int64_t j = 0; j < vp; j += 8) {
+    vecd x;
+    for (int l = 0; l < 8; l++) x[l] = j + l < V ? (double)(((float)z[j + l] - (float)top) - log_sum) : 0;
+    *(vecd_unaligned *)(e + j) = exp8(x);
+  }
+  for (int64_t j = 0; j < vp; j++) z[j] = (REAL)(j < V ? (float)weight * (float)e[j] : 0);
+  z[label] = (REAL)((float)weight * ((float)e[label] - 1.0f));
+  return weight * -(double)right;
+}
+
+/* -log of s(z) / sum of s, s(x) = x + 1 from 0 up and 1 / (1 - x) below (Prieto et al. 2025). */
+INLINE double stablemax_loss(REAL *z, int64_t V, int64_t vp, int label, double weight, double *e) {
+  double sum = 0;
+  for (int64_t j = 0; j < V; j++) {
+    const double x = (double)z[j];
+    e[j] = x >= 0 ? x + 1 : 1 / (1 - x);
+    sum += e[j];
+  }
+  const double right = e[label];
+  for (int64_t j = 0; j < vp; j++) {
+    const double slope = j >= V ? 0 : (double)z[j] >= 0 ? 1 : e[j] * e[j];
+    z[j] = (REAL)(weight * slope * (1 / sum - (j == label ? 1 / right : 0)));
+  }
+  return weight * (log(sum) - log(right));
+}
+
 /* Cross-entropy of one row of logits; replaces it by weight * d(loss)/d(logits). Padding becomes zero. */
 INLINE double loss_row(REAL *z, int64_t V, int64_t vp, int label, double weight, int kind, double *e, int *predicted) {
   REAL top = z[0];
@@ -253,8 +292,10 @@ INLINE double loss_row(REAL *z, int64_t V, int64_t vp, int label, double weight,
     for (int l = 0; l < LANES; l++) top = t[l] > top ? t[l] : top;
     for (; j < V; j++) top = z[j] > top ? z[j] : top;
   }
+  if (kind == FLOAT32) return float32_loss(z, V, vp, top, label, weight, e);
+  if (kind == STABLEMAX) return stablemax_loss(z, V, vp, label, weight, e);
   double right = z[label];
-  if (kind == 1) { /* the largest wrong logit */
+  if (kind == MARGIN) { /* the largest wrong logit */
     REAL saved = z[label];
     z[label] = -INFINITY;
     top = -INFINITY;
@@ -269,12 +310,12 @@ INLINE double loss_row(REAL *z, int64_t V, int64_t vp, int label, double weight,
     *(vecd_unaligned *)(e + j) = exp8(PICK(x < 700.0, x, (vecd){0} + 700.0));
   }
   for (int64_t j = V; j < vp; j++) e[j] = 0;
-  if (kind == 1) e[label] = 0;
+  if (kind == MARGIN) e[label] = 0;
   for (int64_t j = 0; j < vp; j += 8) sums += *(vecd_unaligned *)(e + j);
   double sum = 0;
   for (int l = 0; l < 8; l++) sum += sums[l];
   double loss, scale;
-  if (kind == 0) {
+  if (kind == FLOAT64) {
     loss = log(sum) - (right - top);
     scale = weight / sum;
   } else {
@@ -285,7 +326,7 @@ INLINE double loss_row(REAL *z, int64_t V, int64_t vp, int label, double weight,
     right = -weight * sigma;
   }
   for (int64_t j = 0; j < vp; j++) z[j] = (REAL)(e[j] * scale);
-  z[label] = (REAL)(kind == 0 ? weight * (e[label] / sum - 1) : right);
+  z[label] = (REAL)(kind == FLOAT64 ? weight * (e[label] / sum - 1) : right);
   return loss * weight;
 }
 
@@ -330,7 +371,7 @@ static void pass(Step *s, const Examples *x, int64_t from, int64_t to, REAL *scr
     dscore = dWLt + s->vocabulary * m;
     memset(gradient, 0, sizeof(REAL) * s->private_size);
   }
-  const REAL scale = (REAL)(1.0 / sqrt((double)s->d_head));
+  const REAL scale = (REAL)s->score_scale;
   for (int64_t start = from; start < to; start += BLOCK) {
     const int64_t count = to - start < BLOCK ? to - start : BLOCK;
     const int32_t *rows = x->rows + start * S;
@@ -355,7 +396,7 @@ static void pass(Step *s, const Examples *x, int64_t from, int64_t to, REAL *scr
       int64_t n = start + i;
       int predicted;
       if (logits_out) memcpy(logits_out + n * s->vocabulary, Z + i * W + m, sizeof(REAL) * s->vocabulary);
-      loss[x->task[n]] += loss_row(Z + i * W + m, s->vocabulary, s->vp, x->labels[n], x->weight[n],
+      loss[x->task[n]] += loss_row(Z + i * W + m, s->classes, s->vp, x->labels[n], x->weight[n],
                                    (int)s->loss_kind, e, gradient ? 0 : &predicted);
       if (!gradient) correct[x->task[n]] += predicted == x->labels[n];
     }

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from epicycle.models.config import ModelConfig
 from epicycle.training.build import library
-from epicycle.training.config import OptimiserConfig
+from epicycle.training.config import LOSSES, OptimiserConfig
 from epicycle.training.examples import ExampleSet, RowMap
 
 PARAMETERS = ("E", "P", "Wqkv", "Wo", "B", "bin", "Wout", "bout")
 TABLES = ("X", "QKV", "KT", "score", "Cc", "CcT", "T", "R", "WL", "WLpack", "WLtpack", "BT", "WqkvT")
 TABLES += ("dX", "dQKV", "dCc", "dWLtT")
 SIZES = ("d", "heads", "d_head", "m", "vocabulary", "vp", "positions", "num_rows", "q0", "nq", "num_tasks")
-SIZES += ("num_position_rows", "has_biases", "loss_kind", "threads")
+SIZES += ("num_position_rows", "has_biases", "loss_kind", "classes", "threads")
 
 
 class _Step(ctypes.Structure):
@@ -28,7 +28,7 @@ class _Step(ctypes.Structure):
         *((name, c_int64) for name in SIZES),
         ("row_token", c_void_p),
         ("row_position", c_void_p),
-        *((name, c_double) for name in ("lr", "beta1", "beta2", "eps", "weight_decay")),
+        *((name, c_double) for name in ("lr", "beta1", "beta2", "eps", "weight_decay", "score_scale")),
         ("warmup", c_int64),
         ("step", c_int64),
         *((name, c_void_p) for name in PARAMETERS),
@@ -79,6 +79,7 @@ class FusedStep:
         num_tasks: Number of tasks in the mixture.
         threads: CPU threads; results are bit-identical for the same number.
         frozen: Names of parameters that are not updated (no weight decay either).
+        classes: How many tokens can be answers, from the first; all of them if None.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class FusedStep:
         num_tasks: int = 1,
         threads: int = 1,
         frozen: frozenset[str] = frozenset(),
+        classes: int | None = None,
     ):
         dtype = weights["embed.W_E"].dtype
         self.dtype = np.dtype(np.float32 if dtype == torch.float32 else np.float64)
@@ -137,10 +139,10 @@ class FusedStep:
         self._struct = _Step(
             d=d, heads=h, d_head=config.head_width, m=m, vocabulary=v, vp=vp, positions=s, num_rows=num_rows,
             q0=rows.first_last, nq=nq, num_tasks=num_tasks, num_position_rows=position_rows, has_biases=bias,
-            loss_kind={"float64": 0, "margin": 1}[optimiser.loss], threads=threads,
+            loss_kind=LOSSES.index(optimiser.loss), classes=classes or v, threads=threads,
             row_token=address(self._row_token), row_position=address(self._row_position),
             lr=optimiser.learning_rate, beta1=optimiser.betas[0], beta2=optimiser.betas[1], eps=optimiser.eps,
-            weight_decay=optimiser.weight_decay, warmup=optimiser.warmup_steps, step=1,
+            weight_decay=optimiser.weight_decay, score_scale=config.head_width**-0.5 if config.attention.is_scaled else 1.0, warmup=optimiser.warmup_steps, step=1,
             **{name: address(self.parameters) + self._offsets[name] * self.dtype.itemsize for name in PARAMETERS},
             parameters=address(self.parameters), gradient=address(self.gradient), moment1=address(self.moment1),
             moment2=address(self.moment2), trainable=address(self._trainable), size=size,

@@ -17,6 +17,28 @@ from epicycle.training.config import OptimiserConfig
 from epicycle.training.examples import ExampleSet, RowMap
 
 
+def _margin(logits: Tensor, labels: Tensor) -> Tensor:
+    right = logits.gather(-1, labels)[..., 0]
+    wrong = logits.scatter(-1, labels, float("-inf")).logsumexp(-1)
+    return torch.nn.functional.softplus(wrong - right).double()
+
+
+def _stablemax(logits: Tensor, labels: Tensor) -> Tensor:
+    """Prieto et al. 2025: s(x) = x + 1 from 0 up and 1 / (1 - x) below, in the place of the exponential."""
+    x = logits.double()
+    size = torch.where(x < 0, 1 / (1 - x.clamp(max=0)), x + 1)
+    return size.sum(-1).log() - size.gather(-1, labels)[..., 0].log()
+
+
+LOSSES = {
+    "float64": lambda logits, labels: -logits.double().log_softmax(-1).gather(-1, labels)[..., 0],
+    "margin": _margin,
+    "float32": lambda logits, labels: -logits.float().log_softmax(-1).gather(-1, labels)[..., 0].double(),
+    "stablemax": _stablemax,
+}
+"""Name -> loss per example in nats, float64, of logits (..., v) and labels (..., 1)."""
+
+
 class _PickRows(torch.autograd.Function):
     """table[row] whose gradient is a product with a one-hot matrix: deterministic where scatter-add is not."""
 
@@ -69,9 +91,15 @@ class TableStep:
         num_tasks: int = 1,
         device: str | torch.device = "cpu",
         frozen: frozenset[str] = frozenset(),
+        classes: int | None = None,
     ):
         self.config, self.rows, self.optimiser = config, rows, optimiser
-        self.num_tasks, self.device, self.num_runs = num_tasks, torch.device(device), len(weights)
+        self.classes, self.num_tasks, self.device, self.num_runs = (
+            classes,
+            num_tasks,
+            torch.device(device),
+            len(weights),
+        )
         self.names = list(weights[0])
         self.shapes = {name: tuple(weights[0][name].shape) for name in self.names}
         self.dtype = weights[0]["embed.W_E"].dtype
@@ -125,7 +153,7 @@ class TableStep:
             key, value = found[..., :d], found[..., d:]
             scores.append((query * key.view(runs, -1, heads, e)).sum(-1))
             values.append(value.reshape(runs, -1, heads, e))
-        attention = (torch.stack(scores, -1) / e**0.5).softmax(-1)  # (r, b, h, s)
+        attention = (torch.stack(scores, -1) / (e**0.5 if c.attention.is_scaled else 1.0)).softmax(-1)  # (r, b, h, s)
         z = (attention.transpose(-1, -2)[..., None] * torch.stack(values, -3)).sum(-3)  # over positions
         total = z.reshape(runs, -1, d) @ out + _PickRows.apply(direct, x.rows[:, :, last], x.one_hot[last])
         neuron_logit = w["blocks.0.mlp.W_out"].transpose(1, 2) @ w["unembed.W_U"]  # (r, m, v)
@@ -133,12 +161,7 @@ class TableStep:
 
     def _losses(self, logits: Tensor, x: StackedExamples) -> Tensor:
         """(run, task), float64."""
-        if self.optimiser.loss == "float64":
-            each = -logits.double().log_softmax(-1).gather(2, x.labels[..., None])[..., 0]
-        else:
-            right = logits.gather(2, x.labels[..., None])
-            wrong = logits.scatter(2, x.labels[..., None], float("-inf")).logsumexp(-1)
-            each = torch.nn.functional.softplus(wrong - right[..., 0]).double()
+        each = LOSSES[self.optimiser.loss](logits[..., : self.classes], x.labels[..., None])
         return ((each * x.weight)[..., None] * x.of_task).sum(1)
 
     def loss_and_gradient(self, x: StackedExamples) -> Tensor:
@@ -207,7 +230,7 @@ class TableStep:
     def evaluate(self, x: StackedExamples) -> tuple[np.ndarray, np.ndarray]:
         """Loss and accuracy, (run, task)."""
         logits = self._logits(x)
-        right = (logits.argmax(-1) == x.labels).double()
+        right = (logits[..., : self.classes].argmax(-1) == x.labels).double()
         accuracy = (right[..., None] * x.of_task).sum(1) / x.count
         return self._losses(logits, x).cpu().numpy(), accuracy.cpu().numpy()
 
