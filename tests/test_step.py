@@ -267,3 +267,26 @@ def test_float32_loss_is_that_of_torch_where_it_collapses_too(kind):
         assert loss == pytest.approx(each.mean().item(), rel=1e-5)
         for name, true in expected.items():
             assert (step.gradients()[name] - true).norm() <= 1e-3 * true.norm(), name
+
+
+@needs_compiler
+def test_tiny_numbers_count_as_zero_inside_and_nowhere_else():
+    """Sure answers leave gradients below 1.2e-38, with which many processors are many times slower; the caller's arithmetic keeps them."""
+    config = MODELS["furuta2024"]
+    _, tokens, _, _, weights, rows, examples = _setting(config, TASKS["a+b"], torch.float32)
+    sure = {name: tensor * 3 for name, tensor in weights.items()}
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in sure.items()}
+    logits = plain.forward(leaves, torch.from_numpy(tokens)).logits[:, -1]
+    own = examples._replace(labels=np.ascontiguousarray(logits.argmax(1).numpy()[examples.order], np.int32))
+    for threads in (1, 2):
+        fused = FusedStep(config, rows, sure, OptimiserConfig(), threads=threads)
+        fused.train(own, 1)
+        second = fused.state()["optimiser.second.unembed.W_U"]
+        smallest = torch.finfo(torch.float32).smallest_normal
+        assert not ((second != 0) & (second < smallest)).any()
+        loss = torch.nn.functional.cross_entropy(logits.double(), logits.argmax(1))
+        gradient = torch.autograd.grad(loss, leaves["unembed.W_U"], retain_graph=True)[0]
+        usual = 0.02 * gradient**2
+        assert ((usual != 0) & (usual < smallest)).any()  # the plain loop has such numbers
+        assert (second - usual).norm() <= 1e-2 * usual.norm()
+        assert np.float32(1e-38) * np.float32(1e-3) > 0

@@ -222,7 +222,7 @@ def test_a_grid_spells_formulas_as_the_tables_do(tiny, tmp_path):
         (["a+b,"], "mixture of one"),
         (["a+b", "a + b"], "twice"),
         ([], "without runs"),
-        (["a+b", "--freeze", "body"], "--sources and --freeze"),
+        (["a+b", "--freeze", "body"], "--freeze without a source"),
         (["a+b", "--sources", "a*b", "--freeze", "head"], "part 'head'"),
         (["a+b", "--train-fractions", "0.3,x"], "--train-fractions"),
         (["a+b", "--seeds", "0"], "--seeds 0"),
@@ -350,3 +350,31 @@ def test_the_page_names_frozen_parts_for_what_they_are(tmp_path, capsys):
     assert "PG-E and random weights: embedding frozen" in page and "PG-T" not in page
     assert "embedding and body frozen, p = 11" in page and "random weights" in page
     assert "With 1 seed no sign test can give less than 1." in page
+
+
+def test_sources_may_be_mixtures_and_runs_that_are_there(tmp_path, capsys):
+    """A mixture that grew up, and any finished run, lend their parts; what does not fit is refused before anything is trained."""
+    common = ["--moduli", "11", "--train-fractions", "0.5", "--max-steps", "50", "--seeds", "2", "--threads", "1", "--device", "cpu", "--json",
+              "--out", str(tmp_path)]  # fmt: skip
+    assert main(["sweep", "2a+b", *common, "--sources", "a+b and a*b", "--freeze", "body"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    mixtures = [run.id for run in list_runs(tmp_path) if "_and_" in run.id]
+    assert len(runs) == 6 and len(mixtures) == 2
+    assert {each["condition"]["source"] for each in runs} == {None, "a + b and a*b"}
+    lender = mixtures[0]
+    assert main(["sweep", "2a+b", *common, "--source-runs", lender, "--freeze", "body"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    lent = [open_run(tmp_path / each["id"]) for each in runs if each["condition"]["parts"]]
+    assert [run.record()["source"]["id"] for run in lent] == [lender] * 2
+    name = "blocks.0.mlp.W_in"
+    assert all((run.weights()[name] == open_run(tmp_path / lender).weights()[name]).all() for run in lent)
+    before = len(list(tmp_path.iterdir()))
+    refused = [(["a+b,a^2+b,a^3+b", "--sources", "a+b", "--freeze", "embedding"], "with shape (128, 16); expected (128, 17)"),
+               (["a+b", "--source-runs", lender, "--freeze", "body", "--moduli", "13"], "modulus 11"),
+               (["a+b", "--source-runs", "nowhere", "--freeze", "body"], "nowhere"),
+               (["a+b", "--sources", "a+b and a + b", "--freeze", "body"], "same formula twice")]  # fmt: skip
+    for words, said in refused:
+        assert main(["sweep", *common, *words]) == 2
+        error = capsys.readouterr().err
+        assert said in error and "Traceback" not in error, error
+    assert len(list(tmp_path.iterdir())) == before

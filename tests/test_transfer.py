@@ -163,7 +163,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tiny, source, t
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--freeze", "embedding,body,unembedding"], "every part"),
+        (["--freeze", "embedding+body+unembedding"], "every part"),
+        (["--freeze", "embedding,body"], "Write embedding+body"),
         (["--freeze", "head"], "head"),
         (["--freeze", ""], "without a part"),
         (["--from", "SOURCE"], "without --freeze"),

@@ -76,7 +76,11 @@ def configs(options: argparse.Namespace) -> list[Any]:
             f"got --from {options.source} without --freeze; expected the part to take and keep. Add --freeze embedding."
         )
     if options.freeze:
-        parts = tuple(part.strip() for part in options.freeze.replace(",", "+").split("+"))
+        if "," in options.freeze:
+            raise ConfigError(
+                f"got --freeze {options.freeze}; expected the parts of this run with + between them. Write {options.freeze.replace(',', '+')}."
+            )
+        parts = tuple(part.strip() for part in options.freeze.split("+"))
         frozen = FrozenConfig(parts=parts, source=_source(options).id if options.source else "random")
     modulus = options.modulus if options.modulus is not None else PUBLISHED_MODULUS[options.recipe]
     found = []

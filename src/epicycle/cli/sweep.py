@@ -37,7 +37,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--sources",
         default="",
         metavar="F,F",
-        help="formulas whose runs (first train fraction) the frozen parts come from; random: this run's own weights",
+        help="formulas, or mixtures such as 'a+b and a*b', whose runs (first train fraction) the frozen parts come from; random: this run's own weights",
+    )
+    parser.add_argument(
+        "--source-runs",
+        default="",
+        metavar="R,R",
+        help="finished runs under --out that the frozen parts come from, for every seed",
     )
     parser.add_argument(
         "--freeze",
@@ -77,7 +83,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
     import dataclasses
 
     from epicycle.errors import ConfigError
-    from epicycle.runs.directory import run_id
+    from epicycle.runs.directory import find_run, run_id
     from epicycle.tasks.modular import TaskConfig
     from epicycle.tasks.operation_names import OPERATIONS
     from epicycle.tasks.operations import formula
@@ -102,9 +108,9 @@ def configs(options: argparse.Namespace) -> list[Any]:
         raise ConfigError(
             f"got --seeds {options.seeds} with --split-seed and --weight-seed; expected one of the two to vary. Leave one out, or give --seeds 1."
         )
-    if bool(options.sources) != bool(options.freeze):
+    if bool(options.sources or options.source_runs) != bool(options.freeze):
         raise ConfigError(
-            "got one of --sources and --freeze; expected both or none. Add --freeze embedding, or --sources a+b (or random)."
+            "got --freeze without a source, or a source without --freeze; expected both or none. Add --freeze embedding, or --sources a+b (or random)."
         )
     fractions, moduli = (
         _numbers(options.train_fractions, float, "--train-fractions"),
@@ -114,15 +120,18 @@ def configs(options: argparse.Namespace) -> list[Any]:
         max_steps=options.max_steps, hold_evaluations=options.hold_evaluations, min_steps=options.min_steps
     )
     sources = _texts(options.sources)
+    given = [find_run(name, options.out).id for name in _texts(options.source_runs)]
     kinds = [tuple(_texts(part, "+")) for part in options.freeze.split(",")]
     for flag, values in (
         ("--train-fractions", fractions),
         ("--moduli", moduli),
-        ("--sources", [text if text == "random" else formula(text).text for text in sources]),
+        ("--sources", [text if text == "random" else _mixture(text) for text in sources]),
+        ("--source-runs", given),
         ("--freeze", [tuple(sorted(parts)) for parts in kinds]),
     ):
         if again := [value for i, value in enumerate(values) if value in values[:i]]:
-            named = "+".join(again[0]) if isinstance(again[0], tuple) else again[0]
+            between = " and " if flag == "--sources" else "+"
+            named = between.join(again[0]) if isinstance(again[0], tuple) else again[0]
             raise ConfigError(f"got {named} twice in {flag}; expected every value once. Leave one out.")
 
     def make(formulas: tuple[str, ...], fraction: float, modulus: int, seed: int) -> Any:
@@ -139,11 +148,13 @@ def configs(options: argparse.Namespace) -> list[Any]:
     add = lambda config: found.setdefault(run_id(config.name, to_dict(config)), config)  # noqa: E731
     for seed in range(options.seed, options.seed + options.seeds):
         for modulus in moduli:
+            names = list(given)
             for source in sources:
-                origin = None if source == "random" else make((source,), fractions[0], modulus, seed)
-                name = "random" if origin is None else run_id(origin.name, to_dict(origin))
+                origin = None if source == "random" else make(_mixture(source), fractions[0], modulus, seed)
+                names.append("random" if origin is None else run_id(origin.name, to_dict(origin)))
                 if origin is not None:
                     add(origin)
+            for name in names:
                 for parts in kinds:
                     for formulas in targets:
                         for fraction in fractions:
@@ -157,6 +168,13 @@ def configs(options: argparse.Namespace) -> list[Any]:
                 for fraction in fractions:
                     add(make(formulas, fraction, modulus, seed))
     return list(found.values())
+
+
+def _mixture(text: str) -> tuple[str, ...]:
+    """The formulas of a source; several have `and` between them, as in the table of runs."""
+    from epicycle.tasks.operations import formula
+
+    return tuple(formula(part.strip()).text for part in text.split(" and "))
 
 
 def _texts(text: str, between: str = ",") -> list[str]:

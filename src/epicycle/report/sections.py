@@ -77,7 +77,7 @@ def command(grok: Grok) -> str:
         "--hold-evaluations": (s.hold_evaluations, plain.hold_evaluations),
         "--min-steps": (s.min_steps, plain.min_steps),
         "--from": (_source(config), None),
-        "--freeze": (",".join(config.frozen.parts) if config.frozen else None, None),
+        "--freeze": ("+".join(config.frozen.parts) if config.frozen else None, None),
     }
     chosen = fixed | {flag: value for flag, (value, default) in optional.items() if value != default}
     words = ["epicycle", "grok", *(shlex.quote(text) for text in t.formulas)]

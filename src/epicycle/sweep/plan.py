@@ -11,6 +11,7 @@ from epicycle.runs.directory import checkpoint_name, open_run, run_id
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import RunConfig, to_dict
 from epicycle.training.engine import make_engine
+from epicycle.training.transfer import check_fit
 from epicycle.training.twins import find_twin, paths_by_name
 
 TRIALS, TRIAL_STEPS = 6, 3
@@ -48,7 +49,7 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
 
     Raises:
         ConfigError: Two configurations are the same run, one takes weights from a run that is neither in the sweep nor on
-            disk, or there is none.
+            disk or does not fit, or there is none.
         EpicycleError: A formula or split is refused.
     """
     if not configs:
@@ -76,6 +77,14 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
         if each.after is not None and each.after not in found and not (sources / each.after / "run.json").is_file():
             raise ConfigError(f"got a run that takes weights from {each.after}, which is neither in the sweep nor in {sources}; expected one of both. "
                               "Add it, or train it first.")  # fmt: skip
+        if each.after is not None:
+            source = found.get(each.after)
+            other = (
+                open_run(sources / each.after).record()["config"]["resolved"]
+                if source is None
+                else to_dict(source.config)
+            )
+            check_fit(each.config, modular_task(each.config.task), other, each.after)
     ordered: dict[str, Planned] = {}
 
     def place(each: Planned) -> None:

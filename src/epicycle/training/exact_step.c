@@ -2,7 +2,8 @@
  *
  * What must hold: the same mathematics as the plain forward over all positions and its backward pass, in
  * float (REAL=float) or double (REAL=double); bit-identical results for the same number of threads;
- * no allocation and no system call inside a step except the yield of a waiting thread.
+ * no allocation and no system call inside a step except the yield of a waiting thread. Numbers too small for full
+ * precision (in float below 1.2e-38) count as 0: unused weights decay there, and many processors are many times slower with them.
  *
  * Names.  A "row" is a token at a position (without positional embeddings: a token). Each example names S rows,
  * one per position; the last is where the answer is read. Rows q0 .. q0+nq-1 are the ones that can be last.
@@ -78,6 +79,20 @@ typedef struct {
   int64_t *private_correct; /* [threads][num_tasks] */
   atomic_int arrived, phase; /* of the barrier */
 } Step;
+
+#if defined(__SSE__)
+static uint64_t floating_mode(void) { return __builtin_ia32_stmxcsr(); }
+static void set_floating_mode(uint64_t mode) { __builtin_ia32_ldmxcsr((unsigned)mode); }
+#define FLUSH 0x8040 /* results and operands */
+#elif defined(__aarch64__)
+static uint64_t floating_mode(void) { uint64_t mode; __asm__ volatile("mrs %0, fpcr" : "=r"(mode)); return mode; }
+static void set_floating_mode(uint64_t mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
+#define FLUSH (1 << 24)
+#else
+static uint64_t floating_mode(void) { return 0; }
+static void set_floating_mode(uint64_t mode) { (void)mode; }
+#define FLUSH 0
+#endif
 
 static void barrier(Step *s) {
   if (s->threads == 1) return;
@@ -600,12 +615,9 @@ typedef struct {
   atomic_int *gate; /* 0 wait, 1 go, 2 there are too few threads */
 } Job;
 
-static void *work(void *argument) {
-  Job *job = argument;
+static void advance(Job *job) {
   Step *s = job->s;
   const int threads = (int)s->threads, thread = job->thread;
-  while (!atomic_load(job->gate)) sched_yield();
-  if (atomic_load(job->gate) == 2) return 0;
   const int64_t tasks = s->num_tasks;
   double *loss = s->private_loss + thread * tasks;
   int64_t from, to, *correct = s->private_correct + thread * tasks;
@@ -626,12 +638,22 @@ static void *work(void *argument) {
         if (!training) job->correct[t] = right;
       }
     }
-    if (!training) return 0;
+    if (!training) return;
     tables_backward(s, thread);
     if (job->update) adamw(s, thread);
     barrier(s);
     if (job->update && thread == 0) s->step++; /* read again only after further barriers */
   }
+}
+
+static void *work(void *argument) {
+  Job *job = argument;
+  while (!atomic_load(job->gate)) sched_yield();
+  if (atomic_load(job->gate) == 2) return 0;
+  const uint64_t mode = floating_mode();
+  set_floating_mode(mode | FLUSH);
+  advance(job);
+  set_floating_mode(mode);
   return 0;
 }
 

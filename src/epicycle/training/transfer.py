@@ -15,7 +15,7 @@ from torch import Tensor
 from epicycle.errors import ConfigError, RunError
 from epicycle.models.weights import shapes
 from epicycle.runs.directory import checkpoint_name, find_run
-from epicycle.tasks.modular import Task
+from epicycle.tasks.modular import Task, modular_task
 from epicycle.training.config import FrozenConfig, RunConfig, from_dict
 
 PREFIXES = {"embedding": ("embed.", "pos_embed."), "body": ("blocks.",), "unembedding": ("unembed.",)}
@@ -53,6 +53,7 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
     Raises:
         RunError: The run is not there, has not ended, or has no such checkpoint.
         ConfigError: Its model or modulus is another, or its weights have other shapes.
+        RunError: Its checkpoint is not what its configuration says.
     """
     frozen = config.frozen
     if frozen is None or frozen.source == "random":
@@ -63,15 +64,16 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
         raise RunError(
             f"got run {run.id} to take weights from, whose training has not ended; expected a finished run. Train it first."
         )
-    _check_kind(config, record["config"]["resolved"], run.id)
+    check_fit(config, task, record["config"]["resolved"], run.id)
     step = _step(frozen, run.checkpoint_steps(), run.id)
     found, expected = run.weights(step), _shapes(config, task)
     kept = frozen_names(config, task)
     for name in sorted(kept):
         have = tuple(found[name].shape) if name in found else None
         if have != expected[name]:
-            raise ConfigError(f"got {name} of run {run.id} with shape {have}; expected {expected[name]} for this model. "
-                              "Choose a run of the same modulus, recipe and width.")  # fmt: skip
+            raise RunError(
+                f"got {name} of run {run.id} with shape {have}; expected {expected[name]} by its configuration. Train it again."
+            )
     facts = {
         "id": run.id,
         "step": step,
@@ -81,10 +83,19 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
     return Taken({name: found[name] for name in kept}, facts)
 
 
-def _check_kind(config: RunConfig, other: dict[str, Any], run_id: str) -> None:
-    """Refuse a source that is another kind of model, or counts modulo another number: equal shapes can hide that.
+def check_fit(config: RunConfig, task: Task, other: dict[str, Any], run_id: str) -> None:
+    """Refuse a source that is another kind of model, or counts modulo another number, which equal shapes can hide, or has other shapes.
 
     How it was initialised does not matter.
+
+    Args:
+        config: The run that is to take weights.
+        task: Its task.
+        other: The source's configuration, as its record has it.
+        run_id: The source's id.
+
+    Raises:
+        ConfigError: It does not fit.
     """
     if "model" not in other or "task" not in other:
         raise ConfigError(
@@ -101,6 +112,11 @@ def _check_kind(config: RunConfig, other: dict[str, Any], run_id: str) -> None:
         if wanted != have:
             raise ConfigError(f"got run {run_id} to take weights from, with {name} {have}; expected {wanted} as in this run. "
                               "Choose a run of the same modulus, recipe and width.")  # fmt: skip
+    wanted, have = _shapes(config, task), _shapes(source, modular_task(source.task))
+    for name in sorted(frozen_names(config, task)):
+        if wanted[name] != have.get(name):
+            raise ConfigError(f"got {name} of run {run_id} with shape {have.get(name)}; expected {wanted[name]} for this model. A mixture that needs tokens of its "
+                              "own can take the body, or parts of a mixture of as many tokens.")  # fmt: skip
 
 
 def weight_seed(config: RunConfig, taken: Taken | None) -> int:
