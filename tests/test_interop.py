@@ -151,6 +151,8 @@ def test_nothing_but_tensors_is_unpickled(tmp_path, capsys):
         (lambda w: w["embed.W_E"].fill_(float("nan")), [], "not finite"),
         (lambda w: w.update({"blocks.0.mlp.W_in": torch.zeros(512, 64)}), [], "expected (512, 128)"),
         (lambda w: None, ["--modulus", "97"], "at least 97"),
+        (lambda w: None, ["--modulus", "7"], "expected 8 for a + b modulo 7 in layout nanda2023"),
+        (lambda w: None, ["--extra-tokens", "3"], "got an embedding of 12 tokens; expected 15"),
         (lambda w: None, ["--layout", "mine"], "layout 'mine'"),
         (lambda w: None, ["--key", "other"], "--key"),
         (lambda w: None, ["--attention-rate", "2"], "attention rate 2"),
@@ -185,6 +187,31 @@ def test_norms_and_biases_of_transformer_lens_are_refused():
         convert(state | {"blocks.0.attn.b_Q": torch.ones(4, 32)}, 11)
     with pytest.raises(DataError, match="ln1"):
         convert(state | {"blocks.0.ln1.w": torch.ones(128)}, 11)
+
+
+def test_more_tokens_than_the_formulas_need_are_asked_for(tmp_path):
+    torch.save(nanda(), tmp_path / "w.pt")
+    made = import_checkpoint(tmp_path / "w.pt", TaskConfig(modulus=7), tmp_path / "runs", extra_tokens=4)
+    assert made.record()["config"]["resolved"]["imported"]["extra_tokens"] == 4
+
+
+def test_an_unembedding_of_the_numbers_alone(tmp_path, capsys):
+    """TransformerLens with d_vocab_out = p: loss and accuracy are over the numbers, by the plain forward."""
+    weights = nanda()
+    state = to_transformer_lens(weights)
+    state["unembed.W_U"], state["unembed.b_U"] = state["unembed.W_U"][:, :11].clone(), torch.zeros(11)
+    torch.save(state, tmp_path / "tl.pt")
+    assert main(["import", str(tmp_path / "tl.pt"), "a+b", "--modulus", "11", "--out", str(tmp_path / "runs")]) == 0
+    capsys.readouterr()
+    [run] = list_runs(tmp_path / "runs")
+    tokens, labels, _ = modular_task(TaskConfig(modulus=11)).examples("test", "equals")
+    logits = forward(weights, torch.from_numpy(tokens)).logits[:, -1, :11].double()
+    final = run.record()["final"]
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)).item()
+    assert final["test_loss"] == pytest.approx(loss, rel=1e-5)
+    assert final["test_accuracy"] == pytest.approx((logits.argmax(1).numpy() == labels).mean(), abs=1e-12)
+    assert run.record()["config"]["resolved"]["optimiser"]["classes"] == "numbers"
+    assert "nats over 11 tokens" in (run.path / "report.html").read_text()
 
 
 def test_models_that_cannot_be_trained_say_so(tmp_path):

@@ -9,7 +9,7 @@ Sources of the layouts: Furuta et al. 2024 (frt03/grok_mod_poly), Nanda et al. 2
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -162,11 +162,15 @@ def guess_layout(state: State, modulus: int) -> str:
 
 
 class Imported(NamedTuple):
-    """Weights in this project's layout, the model they belong to, and the layout they came in."""
+    """Weights in this project's layout, the model they belong to, the layout they came in, and which tokens it can answer.
+
+    A model with an unembedding of the numbers alone has zeros in the columns of the other tokens here, and `classes` says numbers.
+    """
 
     weights: State
     model: ModelConfig
     layout: str
+    classes: Literal["all", "numbers"]
 
 
 def convert(
@@ -208,6 +212,7 @@ def convert(
         init="nanda2023" if name in ("nanda2023", "transformer_lens") else "furuta2024",
     )  # fmt: skip
     positions = {"operand": 3, "equals": 3, "pair": 2}[found.readout]
+    classes = _answer_tokens(weights, modulus)
     expected = shapes(model, weights["embed.W_E"].shape[1], positions)
     if missing := sorted(set(expected) - set(weights)):
         raise DataError(
@@ -230,7 +235,16 @@ def convert(
         raise DataError(
             f"got an embedding of {have} tokens; expected at least {vocabulary or modulus} for modulus {modulus}. Give the --modulus of the model."
         )
-    return Imported({key: weights[key].contiguous() for key in expected}, model, name)
+    return Imported({key: weights[key].contiguous() for key in expected}, model, name, classes)
+
+
+def _answer_tokens(weights: State, modulus: int) -> Literal["all", "numbers"]:
+    """Widen an unembedding of the numbers alone (`d_vocab_out` of TransformerLens) to all tokens, in place."""
+    head, tokens = weights.get("unembed.W_U"), weights["embed.W_E"].shape[1]
+    if head is None or head.shape[1] != modulus or tokens <= modulus:
+        return "all"
+    weights["unembed.W_U"] = torch.cat([head, head.new_zeros(len(head), tokens - modulus)], 1)
+    return "numbers"
 
 
 def to_transformer_lens(weights: State) -> State:

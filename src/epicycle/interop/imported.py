@@ -15,7 +15,7 @@ from epicycle.models.readout import read_out
 from epicycle.runs.directory import Run, create_run, run_id
 from epicycle.runs.provenance import provenance
 from epicycle.tasks.modular import Task, TaskConfig, modular_task
-from epicycle.training.config import RunConfig, to_dict
+from epicycle.training.config import OptimiserConfig, RunConfig, to_dict
 
 
 def import_checkpoint(
@@ -26,6 +26,7 @@ def import_checkpoint(
     layout: str = "auto",
     key: str | None = None,
     attention_rate: float = 1.0,
+    extra_tokens: int = 0,
     step: int = 0,
     given: dict[str, Any] | None = None,
 ) -> Run:
@@ -38,6 +39,7 @@ def import_checkpoint(
         layout: Of its tensors; guessed if `auto`.
         key: Beginning of the names of its tensors, where a file holds several models.
         attention_rate: Of a model of Zhong et al. 2023.
+        extra_tokens: Tokens it has beyond those of the formulas, such as those of other formulas of its mixture.
         step: Step it was saved at, for the record.
         given: What the user typed.
 
@@ -59,10 +61,15 @@ def import_checkpoint(
         raise DataError(
             f"got an embedding of {have} tokens in layout {found.layout}, whose tokens are the numbers modulo p; expected --modulus {have}. Give that."
         )
-    if have < need:
-        raise DataError(f"got an embedding of {have} tokens; expected at least {need} for {built.rules[0].text} modulo {task.modulus} in layout {found.layout}. "
-                        "Give its own --modulus, formulas and --layout.")  # fmt: skip
-    config = RunConfig(task=task, model=found.model, recipe="nanda2023" if found.model.positions else "furuta2024")
+    if have != need + extra_tokens:
+        raise DataError(f"got an embedding of {have} tokens; expected {need + extra_tokens} for {' and '.join(rule.text for rule in built.rules)} modulo {task.modulus} in layout "
+                        f"{found.layout}. Give its own --modulus, formulas and --layout{f'; --extra-tokens {have - need} if it has more on purpose' * (have > need)}.")  # fmt: skip
+    config = RunConfig(
+        task=task,
+        model=found.model,
+        optimiser=OptimiserConfig(classes=found.classes),
+        recipe="nanda2023" if found.model.positions else "furuta2024",
+    )
     name = re.sub(r"[^\w.-]", "-", f"import-{Path(path).stem[:24]}{'-' + key[:16] if key else ''}")
     values = to_dict(config) | {
         "imported": {
@@ -71,9 +78,10 @@ def import_checkpoint(
             "layout": found.layout,
             "key": key,
             "step": step,
+            **({"extra_tokens": extra_tokens} if extra_tokens else {}),
         }
     }
-    line = _scores(built, found.weights, found.model) | {"step": step, "seconds": 0.0, "measuring_seconds": 0.0}
+    line = _scores(built, found.weights, config) | {"step": step, "seconds": 0.0, "measuring_seconds": 0.0}
     line["measures"] = {"weights": measure_weights(built, config, found.weights)}
     if built.operands.shape[1] == 2:
         line["measures"]["activations"] = measure_activations(built, config, found.weights)
@@ -95,13 +103,14 @@ def import_checkpoint(
     return run
 
 
-def _scores(task: Task, weights: dict[str, torch.Tensor], model: Any) -> dict[str, Any]:
+def _scores(task: Task, weights: dict[str, torch.Tensor], config: RunConfig) -> dict[str, Any]:
     """Loss and accuracy on both sides of the split, losses summed and accuracies averaged over formulas as in training."""
     found: dict[str, Any] = {}
     tasks: dict[str, dict[str, float]] = {rule.text: {} for rule in task.rules}
     for part in ("train", "test"):
-        examples = task.examples(part, model.readout)
-        logits = read_out(weights, torch.from_numpy(examples.tokens), model.attention).logits.double()
+        examples = task.examples(part, config.model.readout)
+        logits = read_out(weights, torch.from_numpy(examples.tokens), config.model.attention).logits.double()
+        logits = logits[:, : config.num_classes]
         labels = torch.from_numpy(examples.labels)
         loss = torch.nn.functional.cross_entropy(logits, labels, reduction="none").numpy()
         right = (logits.argmax(1) == labels).numpy()

@@ -41,7 +41,7 @@ def _import_command(grok: Grok, config: RunConfig) -> str:
         *(shlex.quote(text) for text in t.formulas),
     ]
     options = {"--modulus": t.modulus, "--train-fraction": t.train_fraction, "--split-seed": t.split_seed, "--layout": origin["layout"], "--key": origin["key"],
-               "--attention-rate": config.model.attention_rate, "--step": origin["step"], "--operand-range": t.operand_range}  # fmt: skip
+               "--attention-rate": config.model.attention_rate, "--step": origin["step"], "--extra-tokens": origin.get("extra_tokens"), "--operand-range": t.operand_range}  # fmt: skip
     return " ".join(
         words
         + [shlex.quote(str(word)) for flag, value in options.items() if value is not None for word in (flag, value)]
