@@ -13,6 +13,7 @@ from epicycle.analysis.selftest import ORACLES, Check, selftest
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError, DataError, RunError
 from epicycle.models.oracles import relu_adder
+from epicycle.numbers.residues import discrete_logarithms
 from epicycle.runs.directory import list_runs
 from epicycle.sweep.sweep import grok_all
 from epicycle.tasks.modular import TaskConfig, modular_task
@@ -329,3 +330,43 @@ def test_filled_gaps_make_no_periods():
             naive = len(matrix_spectrum(table, draws=99).key_frequencies)
     assert naive > 0
     assert false <= 4  # of 24 at the 5 % level
+
+
+def test_what_was_never_asked_is_not_measured(tmp_path, capsys):
+    """Without zeros the row of 0 only decays: it would be a spike in additive waves, and logarithms leave it out."""
+    words = [
+        "grok",
+        "a*b",
+        "--modulus",
+        "11",
+        "--zeros",
+        "excluded",
+        "--train-fraction",
+        "0.6",
+        "--max-steps",
+        "400",
+        "--out",
+        str(tmp_path),
+        "--threads",
+        "1",
+    ]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"][0]["basis"] == "multiplicative"
+    [run] = list_runs(tmp_path)
+    weights = run.history()[-1]["measures"]["weights"]
+    assert "additive" not in weights
+    table = run.weights()["embed.W_E"][:, :11].T.double().numpy()
+    log = discrete_logarithms(11)
+    in_order = np.empty((10, table.shape[1]))
+    in_order[log[1:]] = table[1:]
+    waves = np.abs(np.fft.rfft(in_order, axis=0)[1:]) ** 2
+    norms = np.sqrt(waves.sum(1))
+    both = analyse_run(run).circuits[0].norms
+    found = np.hypot(both["multiplicative/W_E/cosine"], both["multiplicative/W_E/sine"])
+    np.testing.assert_allclose(
+        found / found[0], norms / norms[0] * np.where(np.arange(1, 6) == 5, 0.5**0.5, 1), rtol=1e-6
+    )
+    page = (run.path / "report.html").read_text()
+    assert "The number 0 is never asked about" in page
+    assert main(["report", run.id, "--parts", "--out", str(tmp_path)]) == 2
+    assert "never asked about 0" in capsys.readouterr().err

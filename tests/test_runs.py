@@ -12,7 +12,7 @@ import torch
 
 from epicycle._files import atomic, save_tensors, to_json, write_json
 from epicycle.errors import ConfigError, RunError
-from epicycle.runs.directory import checkpoint_name, config_hash, create_run, list_runs, open_run
+from epicycle.runs.directory import checkpoint_name, config_hash, create_run, list_runs, open_run, run_id
 from epicycle.training.config import from_dict, to_dict
 from epicycle.training.grokking import end_of, milestones, streak
 from epicycle.training.loop import train_run
@@ -319,3 +319,13 @@ def test_resuming_with_other_threads_is_said_and_recorded(cut_at, tiny, tmp_path
     assert "its end is not bit-identical to an undisturbed one" in said[0]
     [resumed] = run.record()["resumed"]
     assert resumed["provenance"]["threads"] == 2 and run.record()["provenance"]["threads"] == 1
+
+
+def test_ids_of_runs_from_before_a_setting_was_added():
+    """Literal ids from November 2026, when attention rate, scores, classes, zeros, task tokens and splits per formula were not there."""
+    from epicycle.studies.furuta2024 import PRESETS, config, scratch
+
+    known = {"quick": "a+b-p97-seed0-8d6b14a6", "full": "a2+ab+b2-p97-seed0-4d213fc9"}
+    for name, formula in (("quick", "a + b"), ("full", "a^2 + a*b + b^2")):
+        found = config(scratch(formula), 0, PRESETS[name])
+        assert run_id(found.name, to_dict(found)) == known[name]

@@ -22,6 +22,7 @@ from epicycle.sweep.jobs import Job, run_jobs
 from epicycle.sweep.plan import cost, plan
 from epicycle.sweep.pool import LocalPool
 from epicycle.sweep.sweep import sweep
+from epicycle.tasks.modular import modular_task
 from epicycle.training.config import FrozenConfig, to_dict
 
 
@@ -352,6 +353,52 @@ def test_the_page_names_frozen_parts_for_what_they_are(tmp_path, capsys):
     assert "With 1 seed no sign test can give less than 1." in page
 
 
+def _parsed(words):
+    from epicycle.cli.main import _parser
+    from epicycle.cli.sweep import configs
+
+    return configs(_parser().parse_args(["sweep", *words]))
+
+
+def test_settings_of_mixtures_leave_single_formulas_alone(tmp_path):
+    words = [
+        "a+b",
+        "a+b,a*b",
+        "--sources",
+        "a+b",
+        "--freeze",
+        "body",
+        "--split-per",
+        "formula",
+        "--zeros",
+        "excluded",
+        "--out",
+        str(tmp_path),
+    ]
+    found = _parsed(words)
+    assert {(len(c.task.formulas), c.task.split_per) for c in found} == {(1, "tuple"), (2, "formula")}
+    assert {c.task.zeros for c in found} == {"excluded"}
+    grid_of(found, tmp_path)
+    with pytest.raises(ConfigError, match="expected a mixture"):
+        _parsed(["a+b", "--split-per", "formula"])
+    mixed = dataclasses.replace(found[0], seed=7, optimiser=dataclasses.replace(found[0].optimiser, loss="margin"))
+    with pytest.raises(ConfigError, match="loss"):
+        grid_of([found[0], mixed], tmp_path)
+
+
+def test_runs_with_other_numbers_of_questions_are_no_stack(tiny, tmp_path):
+    """A split by unordered pairs has a few more or fewer: those runs are trained apart."""
+    configs = [tiny("a/b", steps=50, seed=seed) for seed in range(6)]
+    configs = [
+        dataclasses.replace(c, task=dataclasses.replace(c.task, split_by="unordered", split_seed=c.seed))
+        for c in configs
+    ]
+    counts = {modular_task(c.task).num_examples("train") for c in configs}
+    assert len(counts) > 1
+    paths = sweep(configs, tmp_path, Stacked("cpu"), every_seconds=0.1)
+    assert len({open_run(path).id for path in paths}) == 6
+
+
 def test_sources_may_be_mixtures_and_runs_that_are_there(tmp_path, capsys):
     """A mixture that grew up, and any finished run, lend their parts; what does not fit is refused before anything is trained."""
     common = ["--moduli", "11", "--train-fractions", "0.5", "--max-steps", "50", "--seeds", "2", "--threads", "1", "--device", "cpu", "--json",
@@ -368,9 +415,20 @@ def test_sources_may_be_mixtures_and_runs_that_are_there(tmp_path, capsys):
     assert [run.record()["source"]["id"] for run in lent] == [lender] * 2
     name = "blocks.0.mlp.W_in"
     assert all((run.weights()[name] == open_run(tmp_path / lender).weights()[name]).all() for run in lent)
+    # two runs of one formula lend to every seed: each is a source of its own, and some questions are known to it
+    lenders = [_id(config) for config in _parsed(["a+b", *common])]
+    assert main(["sweep", "a+b", *common]) == 0
+    assert main(["sweep", "a+b", *common, "--source-runs", ",".join(lenders), "--freeze", "embedding"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    kept = {(each["seed"], each["condition"]["source"]) for each in found["runs"] if each["condition"]["parts"]}
+    assert kept == {(0, "a + b"), (0, lenders[1]), (1, "a + b"), (1, lenders[0])}
+    assert "test questions were trained on by its source" in Path(found["report"]).read_text()
+    begun = open_run(tmp_path / lender)
+    begun.update(status="training")
     before = len(list(tmp_path.iterdir()))
-    refused = [(["a+b,a^2+b,a^3+b", "--sources", "a+b", "--freeze", "embedding"], "with shape (128, 16); expected (128, 17)"),
-               (["a+b", "--source-runs", lender, "--freeze", "body", "--moduli", "13"], "modulus 11"),
+    refused = [(["2a-b", "--source-runs", lender, "--freeze", "body"], "whose training has not ended"),
+               (["a+b,a^2+b,a^3+b", "--sources", "a+b", "--freeze", "embedding"], "with shape (128, 16); expected (128, 17)"),
+               (["a+b", "--source-runs", lenders[0], "--freeze", "body", "--moduli", "13"], "modulus 11"),
                (["a+b", "--source-runs", "nowhere", "--freeze", "body"], "nowhere"),
                (["a+b", "--sources", "a+b and a + b", "--freeze", "body"], "same formula twice")]  # fmt: skip
     for words, said in refused:

@@ -105,6 +105,10 @@ def test_zeros_can_be_left_out():
     assert set(task.labels[0]) == set(range(1, 7))  # the group without zero
     grid = modular_task(TaskConfig(formulas=("a*b",), modulus=7, zeros="excluded", operand_range="published"))
     assert not (grid.operands % 7 == 0).any() and grid.operands.max() == 11
+    halves = modular_task(TaskConfig(formulas=("a*b",), modulus=7, zeros="excluded", split_by="unordered"))
+    assert len(halves.train[0]) + len(halves.test[0]) == 36 and sum(map(halves.num_examples, ("train", "test"))) == 36
+    with pytest.raises(ConfigError, match="prime above 3"):
+        TaskConfig(modulus=12, zeros="excluded")
 
 
 def test_polynomials_of_a_mixture_may_share_their_token():
@@ -132,5 +136,6 @@ def test_every_formula_of_a_mixture_may_have_a_split_of_its_own():
         assert sorted([*train, *test]) == list(range(169))
     halves = modular_task(TaskConfig(formulas=formulas, modulus=13, split_per="formula", split_by="unordered"))
     assert halves.swap_leakage() == 0
-    with pytest.raises(ConfigError, match="expected a mixture"):
-        TaskConfig(split_per="formula")
+    for setting in ({"split_per": "formula"}, {"task_tokens": "published"}):
+        with pytest.raises(ConfigError, match="expected a mixture"):
+            TaskConfig(**setting)

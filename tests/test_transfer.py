@@ -189,3 +189,34 @@ def test_command_line_names_the_source_and_repeats_itself(tiny, source, tmp_path
     page = next(tmp_path.glob("2a+b*/report.html")).read_text()
     assert f"--from {source.id} --freeze embedding" in page
     assert source.id in said.out + said.err
+
+
+def test_a_source_with_tokens_of_its_own_is_taken_for_what_it_is(tiny, source, tmp_path):
+    """An imported model that is wider than its formulas need fits a task as wide, and no narrower one."""
+    import torch
+
+    from epicycle.interop.imported import import_checkpoint
+    from epicycle.sweep.plan import plan
+
+    weights = dict(source.weights())
+    for name in ("embed.W_E", "unembed.W_U"):
+        weights[name] = torch.cat([weights[name], torch.zeros(len(weights[name]), 1)], 1)
+    torch.save(weights, tmp_path / "wide.pt")
+    lender = import_checkpoint(tmp_path / "wide.pt", tiny().task, tmp_path, extra_tokens=1)
+    wide = dataclasses.replace(
+        tiny(("a+b", "a^2+b", "a^3+b")), frozen=FrozenConfig(parts=("embedding",), source=lender.id)
+    )
+    assert plan([wide], tmp_path)
+    with pytest.raises(ConfigError, match="with shape"):
+        plan([dataclasses.replace(tiny("2a+b"), frozen=wide.frozen)], tmp_path)
+
+
+def test_a_command_that_is_not_whole_says_so(tiny, source, tmp_path):
+    """Runs that began as their source had cannot be typed."""
+    from epicycle.analysis.grok import grok
+    from epicycle.report.sections import command
+
+    for afresh in (True, False):
+        frozen = FrozenConfig(parts=("body",), source=source.id, afresh=afresh)
+        [found] = grok(dataclasses.replace(tiny("2a+b", steps=50), frozen=frozen), tmp_path, device="cpu")
+        assert ("only Python offers" in command(found)) == (not afresh)

@@ -11,7 +11,7 @@ from epicycle.analysis.stage import Stage, silent
 from epicycle.errors import DataError
 from epicycle.fourier.bases import Basis, half_domain
 from epicycle.fourier.measures import gini, measures
-from epicycle.fourier.nulls import null_test
+from epicycle.fourier.nulls import null_test, permuted_but_zero
 from epicycle.fourier.planes import (
     Plane,
     explained_by_frequency,
@@ -135,7 +135,8 @@ def analyse(
         "neuron_keys", "losses", "neurons_explained", "answer_share", "conventions", "measures",
     )}  # fmt: skip
     unevenness, leading = {}, {}
-    for basis in bases_of(p):
+    draw = None if task.config.zeros == "included" else permuted_but_zero
+    for basis in bases_of(task):
         name = basis.name
         found["conventions"][name] = basis.convention
         found["measures"][name] = dict(scalars[name])
@@ -143,7 +144,7 @@ def analyse(
             norms = fourier_norms(table, basis)
             for part in ("frequency", "cosine", "sine"):
                 found["norms"][f"{name}/{site}/{part}"] = np.nan_to_num(np.asarray(getattr(norms, part), np.float64))
-            test = null_test(table - table.mean(0), basis, "permuted", draws)
+            test = null_test(table - table.mean(0), basis, "permuted", draws, draw=draw)
             found["p_values"][f"{name}/{site}/single"], found["p_values"][f"{name}/{site}/family"] = (
                 test.p_value,
                 test.p_family,
@@ -232,7 +233,7 @@ def trajectory(
     p = task.config.modulus
     index = [rule.text for rule in task.rules].index(circuit.formula)
     tokens, labels, train = pair_grid(task, config, index)
-    basis = next(b for b in bases_of(p) if b.name == circuit.basis)
+    basis = next(b for b in bases_of(task) if b.name == circuit.basis)
     keys = np.array(circuit.key_frequencies, int)
     losses: dict[str, list] = {name: [] for name in ("full", "full_train", "restricted", "memory", "excluded", "share")}
     spectra: dict[str, list] = {"W_E": [], "W_L": []}

@@ -123,6 +123,10 @@ def decomposition_of(grok: Grok, index: int = 0, *, again: bool = False) -> Deco
     circuit: Circuit = grok.circuits[index]
     config = config_of(grok.run)
     task = modular_task(config.task)
+    if task.config.zeros != "included":
+        raise DataError(
+            f"got run {grok.run.id}, which was never asked about 0; expected one that was, since the parts are waves of all numbers. Choose another run."
+        )
     tokens, labels, _ = pair_grid(task, config, index)
     logits, _ = grids(grok.run.weights(), tokens, task.config.modulus, config.model.attention)
     plane: Plane = "difference" if circuit.formula == "a - b" else "sum"

@@ -19,9 +19,15 @@ from epicycle.training.config import RunConfig
 from epicycle.training.loop import Observer
 
 
-def bases_of(modulus: int) -> list[Basis]:
-    """The bases a modulus allows: additive always, multiplicative for primes above 3."""
-    names = ["additive"] + (["multiplicative"] if is_prime(modulus) and modulus > 3 else [])
+def bases_of(task: Task) -> list[Basis]:
+    """The bases a task allows: multiplicative modulo primes above 3; additive, but where 0 is never asked and so never learned.
+
+    A table with one number that was never trained has a spike there, which is flat in additive frequencies and would hide all else.
+    """
+    modulus = task.config.modulus
+    names = ["multiplicative"] if is_prime(modulus) and modulus > 3 else []
+    if task.config.zeros == "included":
+        names.insert(0, "additive")
     return [BASES[name](modulus) for name in names]
 
 
@@ -65,7 +71,7 @@ def measure_weights(task: Task, config: RunConfig, weights: Weights) -> dict[str
     tables = {"W_E": embedding(weights, p), "W_L": neuron_logit_map(weights, p)}
     found: dict[str, Any] = {
         basis.name: {site: measures(fourier_norms(table, basis)) for site, table in tables.items()}
-        for basis in bases_of(p)
+        for basis in bases_of(task)
     }
     squares = {name: float((tensor.double() ** 2).sum()) for name, tensor in weights.items()}
     found["weight_norm"] = sum(squares.values()) ** 0.5
@@ -87,7 +93,7 @@ def _measure_formula(task: Task, config: RunConfig, weights: Weights, index: int
     tokens, labels, _ = pair_grid(task, config, index)
     logits, neurons = grids(weights, tokens, p, config.model.attention)
     found: dict[str, Any] = {}
-    for basis in bases_of(p):
+    for basis in bases_of(task):
         spectra = {"logits": spectrum_2d(logits, basis), "neurons": spectrum_2d(neurons, basis)}
         here: dict[str, Any] = {}
         for site, spectrum in spectra.items():

@@ -30,6 +30,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--attention-rate", type=float, help="of a model of Zhong et al.: 0 adds all values up; 1 if not given"
     )
     parser.add_argument(
+        "--scores",
+        choices=("scaled", "unscaled"),
+        default="scaled",
+        help="its attention scores are divided by sqrt(head width), or not",
+    )
+    parser.add_argument(
         "--extra-tokens", type=int, default=0, metavar="N", help="tokens it has beyond those of the formulas given"
     )
     parser.add_argument("--step", type=int, default=0, help="step it was saved at, for the record")
@@ -50,7 +56,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                       operand_range=options.operand_range)  # fmt: skip
     rate = 1.0 if options.attention_rate is None else options.attention_rate
     made = import_checkpoint(options.file, task, options.out, layout=options.layout, key=options.key, attention_rate=rate, step=options.step,
-                             extra_tokens=options.extra_tokens, given=given_of(options))  # fmt: skip
+                             scores=options.scores, extra_tokens=options.extra_tokens, given=given_of(options))  # fmt: skip
     if options.attention_rate is None and made.record()["config"]["resolved"]["imported"]["layout"] == "pizza":
         say(
             "attention rate 1 is assumed, which the file does not hold; give --attention-rate if it was trained at another"

@@ -38,14 +38,16 @@ def add_setting_options(parser: argparse.ArgumentParser) -> None:
     optimiser.add_argument("--weight-decay", type=float, help="decoupled weight decay")
 
 
-def with_settings(config: Any, options: argparse.Namespace) -> Any:
-    """A run configuration with the settings that were given."""
+def with_settings(config: Any, options: argparse.Namespace, leave: tuple[str, ...] = ()) -> Any:
+    """A run configuration with the settings that were given, but those to `leave` as they are."""
     import dataclasses
 
     from epicycle.training.config import SETTINGS
 
     for part, names in SETTINGS.items():
-        given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        given = {
+            name: getattr(options, name) for name in names if name not in leave and getattr(options, name) is not None
+        }
         if given:
             config = dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **given)})
     return config

@@ -87,7 +87,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
     from epicycle.tasks.modular import TaskConfig
     from epicycle.tasks.operation_names import OPERATIONS
     from epicycle.tasks.operations import formula
-    from epicycle.training.config import RECIPES, FrozenConfig, ScheduleConfig, to_dict
+    from epicycle.training.config import OF_MIXTURES, RECIPES, FrozenConfig, ScheduleConfig, to_dict
 
     targets = [tuple(part.strip() for part in text.split(",")) for text in options.formulas]
     if lonely := [
@@ -134,6 +134,8 @@ def configs(options: argparse.Namespace) -> list[Any]:
             named = between.join(again[0]) if isinstance(again[0], tuple) else again[0]
             raise ConfigError(f"got {named} twice in {flag}; expected every value once. Leave one out.")
 
+    has_mixture = any(len(parts) > 1 for parts in [*targets, *(_mixture(text) for text in sources if text != "random")])
+
     def make(formulas: tuple[str, ...], fraction: float, modulus: int, seed: int) -> Any:
         task = TaskConfig(
             formulas=formulas,
@@ -142,7 +144,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
             split_seed=seed if options.split_seed is None else options.split_seed,
         )
         config = RECIPES[options.recipe](task, schedule, seed if options.weight_seed is None else options.weight_seed)
-        return with_settings(config, options)
+        return with_settings(config, options, OF_MIXTURES if has_mixture and len(formulas) == 1 else ())
 
     found: dict[str, Any] = {}
     add = lambda config: found.setdefault(run_id(config.name, to_dict(config)), config)  # noqa: E731
@@ -205,6 +207,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from epicycle.training.engine import chosen_device
 
     chosen = configs(options)
+    grid = grid_of(chosen, options.out)
     planned = plan(chosen, options.out)
     rest = cost(planned, chosen_device(options.device) if options.engine == "stacked" else None)
     say(f"{len(planned):,} run{'s' * (len(planned) != 1)}, {rest.runs:,} to do: {spelled_cost(options, rest)}")
@@ -214,7 +217,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     progress = JobsProgress()
     sweep(chosen, options.out, engine, progress=progress, warn=say, given=given_of(options))
     progress.close()
-    grid = grid_of(chosen, options.out)
     name = hashlib.sha256("\n".join(sorted(each.id for each in planned)).encode()).hexdigest()[:8]
     path = write_sweep(grid, options.typed, Path(options.out) / f"sweep-{name}.html")
     runs = numbers_of(grid)

@@ -22,6 +22,11 @@ def permuted(table: Table, generator: np.random.Generator) -> Table:
     return table[generator.permutation(len(table))]
 
 
+def permuted_but_zero(table: Table, generator: np.random.Generator) -> Table:
+    """Rows in random order but for the first: for tables in which 0 stands apart, such as one that was never trained on it."""
+    return table[np.concatenate([[0], 1 + generator.permutation(len(table) - 1)])]
+
+
 def permuted_within_decades(
     table: Table, generator: np.random.Generator, numbers: Int[np.ndarray, " p"] | None = None
 ) -> Table:

@@ -174,7 +174,13 @@ class Imported(NamedTuple):
 
 
 def convert(
-    state: State, modulus: int, layout: str = "auto", *, vocabulary: int | None = None, attention_rate: float = 1.0
+    state: State,
+    modulus: int,
+    layout: str = "auto",
+    *,
+    vocabulary: int | None = None,
+    attention_rate: float = 1.0,
+    scores: Literal["scaled", "unscaled"] = "scaled",
 ) -> Imported:
     """Check and convert the tensors of one checkpoint.
 
@@ -184,6 +190,7 @@ def convert(
         layout: A key of LAYOUTS, or `auto`.
         vocabulary: Tokens the task needs; embeddings may have more.
         attention_rate: Of the model (Zhong et al. 2023).
+        scores: Whether its attention scores are divided by sqrt(head width).
 
     Raises:
         ConfigError: The layout is unknown.
@@ -208,7 +215,7 @@ def convert(
         raise DataError("got a checkpoint of several layers; expected one. Choose another model.")
     model = ModelConfig(
         width=query.shape[2], num_heads=query.shape[0], mlp_width=len(weights["blocks.0.mlp.W_in"]), positions="pos_embed.W_pos" in weights,
-        biases="blocks.0.mlp.b_in" in weights or "blocks.0.mlp.b_out" in weights, readout=found.readout, attention_rate=attention_rate,  # type: ignore[arg-type]
+        biases="blocks.0.mlp.b_in" in weights or "blocks.0.mlp.b_out" in weights, readout=found.readout, attention_rate=attention_rate, scores=scores,  # type: ignore[arg-type]
         init="nanda2023" if name in ("nanda2023", "transformer_lens") else "furuta2024",
     )  # fmt: skip
     positions = {"operand": 3, "equals": 3, "pair": 2}[found.readout]
@@ -248,7 +255,10 @@ def _answer_tokens(weights: State, modulus: int) -> Literal["all", "numbers"]:
 
 
 def to_transformer_lens(weights: State) -> State:
-    """Weights of the one-layer model under TransformerLens' names and shapes, zero biases where it has some; for a config without norms."""
+    """Weights of the one-layer model under TransformerLens' names and shapes, zero biases where it has some.
+
+    For a config without norms, and with `use_attn_scale=False` if the model's scores are unscaled.
+    """
     width, heads = weights["blocks.0.attn.W_Q"].shape[2], weights["blocks.0.attn.W_Q"].shape[0]
     inner = weights["blocks.0.attn.W_Q"].shape[1]
     zero = lambda *shape: torch.zeros(*shape)  # noqa: E731

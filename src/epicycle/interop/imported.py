@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ def import_checkpoint(
     layout: str = "auto",
     key: str | None = None,
     attention_rate: float = 1.0,
+    scores: Literal["scaled", "unscaled"] = "scaled",
     extra_tokens: int = 0,
     step: int = 0,
     given: dict[str, Any] | None = None,
@@ -39,6 +40,7 @@ def import_checkpoint(
         layout: Of its tensors; guessed if `auto`.
         key: Beginning of the names of its tensors, where a file holds several models.
         attention_rate: Of a model of Zhong et al. 2023.
+        scores: Whether its attention scores are divided by sqrt(head width).
         extra_tokens: Tokens it has beyond those of the formulas, such as those of other formulas of its mixture.
         step: Step it was saved at, for the record.
         given: What the user typed.
@@ -46,10 +48,12 @@ def import_checkpoint(
     Raises:
         DataError: It cannot be opened, or does not fit the task.
     """
-    if step < 0:
-        raise ConfigError(f"got step {step}; expected 0 or more. Leave it out if it is not known.")
+    if step < 0 or extra_tokens < 0:
+        raise ConfigError(
+            f"got step {step} and {extra_tokens} extra tokens; expected 0 or more. Leave out what is not known."
+        )
     state = read_state(path, key)
-    found = convert(state, task.modulus, layout, attention_rate=attention_rate)
+    found = convert(state, task.modulus, layout, attention_rate=attention_rate, scores=scores)
     built = modular_task(task)
     need = built.vocabulary(found.model.readout)
     have = found.weights["embed.W_E"].shape[1]

@@ -11,7 +11,7 @@ from epicycle.analysis.grok import Grok, config_of
 from epicycle.fourier.measures import fcr_of_noise
 from epicycle.report.page import Page, Tile, number
 from epicycle.report.sections import SECTIONS, WITHOUT_CIRCUIT, command
-from epicycle.runs.directory import open_run
+from epicycle.runs.directory import Run, open_run
 from epicycle.tasks.modular import Task, modular_task
 from epicycle.training.grokking import test_accuracy
 
@@ -203,12 +203,18 @@ def _doubts(grok: Grok, task: Task) -> tuple[str, ...]:
         "logits by selection. The independent evidence is the weights' spectrum against permuted numbers.",
     ]
     for index, rule in enumerate(task.rules):
-        if task.is_symmetric(index) and not is_imported:
+        if task.is_symmetric(index) and not is_imported and task.swap_leakage() > 0:
             doubts.append(f"{rule.text} is symmetric, and {task.swap_leakage():.0%} of the test questions were trained on with "
                           "their operands swapped. Repeat with --split-by unordered.")  # fmt: skip
-    if (leaked := _leaked(grok, task)) > 0:
-        doubts.append(f"{leaked:.0%} of the test questions were trained on by the run that the frozen weights come from, which has a formula in common. "
-                      "Give both the same --split-seed and --train-fraction.")  # fmt: skip
+    if (share := leaked(grok.run)) > 0:
+        doubts.append(f"{share:.0%} of the test questions were trained on by the run that the frozen weights come from, which has a formula in common. "
+                      "Give both the same split.")  # fmt: skip
+    if task.config.zeros == "excluded":
+        doubts.append("The number 0 is never asked about, so nothing was learned of it: waves of the numbers themselves are not measured, only those of "
+                      "their logarithms.")  # fmt: skip
+    if task.config.task_tokens == "published":
+        doubts.append(f"Formulas share a token, as in the authors' code: {', '.join(rule.text for rule in task.rules)} are told apart by their operator alone, and where "
+                      "two with the same one differ, no model can answer both.")  # fmt: skip
     if task.config.operand_range == "published":
         doubts.append("Operands include five operator tokens, as in the authors' released code: that is another data set than "
                       "the one the paper describes.")  # fmt: skip
@@ -221,20 +227,24 @@ def _doubts(grok: Grok, task: Task) -> tuple[str, ...]:
     return tuple(doubts)
 
 
-def _leaked(grok: Grok, task: Task) -> float:
-    """Share of the test questions that the source of frozen weights was trained on, with the same formula; 0 where that is not known."""
-    source = (grok.run.record().get("source") or {}).get("id")
-    path = grok.run.path.parent / str(source)
+def leaked(run: Run) -> float:
+    """Share of a run's test questions that the source of its frozen weights was trained on, with the same formula; 0 where that is not known."""
+    source = (run.record().get("source") or {}).get("id")
+    path = run.path.parent / str(source)
     if source is None or not (path / "run.json").is_file():
         return 0.0
-    other = modular_task(config_of(open_run(path)).task)
+    task, other = (modular_task(config_of(each).task) for each in (run, open_run(path)))
     theirs = {rule.text: i for i, rule in enumerate(other.rules)}
-    common = [(i, theirs[rule.text]) for i, rule in enumerate(task.rules) if rule.text in theirs]
-    if not common or other.config.modulus != task.config.modulus:
+    if other.config.modulus != task.config.modulus:
         return 0.0
-    asked = [(tuple(row), their) for i, their in common for row in task.operands[task.test[i]].tolist()]
-    seen = {(tuple(row), their) for _, their in common for row in other.operands[other.train[their]].tolist()}
-    return sum(question in seen for question in asked) / max(len(asked), 1)
+    found, asked = 0, 0
+    for i, rule in enumerate(task.rules):
+        rows = task.test[i][task.defined[i, task.test[i]]]
+        asked += len(rows)
+        if (their := theirs.get(rule.text)) is not None:
+            seen = set(map(tuple, other.operands[other.train[their]].tolist()))
+            found += sum(tuple(row) in seen for row in task.operands[rows].tolist())
+    return found / max(asked, 1)
 
 
 def _numbers(grok: Grok) -> dict[str, Any]:

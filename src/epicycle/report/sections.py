@@ -41,7 +41,7 @@ def _import_command(grok: Grok, config: RunConfig) -> str:
         *(shlex.quote(text) for text in t.formulas),
     ]
     options = {"--modulus": t.modulus, "--train-fraction": t.train_fraction, "--split-seed": t.split_seed, "--layout": origin["layout"], "--key": origin["key"],
-               "--attention-rate": config.model.attention_rate, "--step": origin["step"], "--extra-tokens": origin.get("extra_tokens"), "--operand-range": t.operand_range}  # fmt: skip
+               "--attention-rate": config.model.attention_rate, "--step": origin["step"], "--scores": None if config.model.scores == "scaled" else config.model.scores, "--extra-tokens": origin.get("extra_tokens"), "--operand-range": t.operand_range}  # fmt: skip
     return " ".join(
         words
         + [shlex.quote(str(word)) for flag, value in options.items() if value is not None for word in (flag, value)]
@@ -89,7 +89,9 @@ def command(grok: Grok) -> str:
         == getattr(config, part)
         for part, names in SETTINGS.items()
     )
-    is_whole = same and (config.frozen is None or config.frozen.step is None) and s.grok_accuracy == plain.grok_accuracy
+    kept = config.frozen
+    is_plain = kept is None or (kept.step is None and (kept.source == "random" or kept.afresh))
+    is_whole = same and is_plain and s.grok_accuracy == plain.grok_accuracy
     return " ".join(words) + ("" if is_whole else "  # and settings that only Python offers; see run.json")
 
 
@@ -112,7 +114,7 @@ def _curves(grok: Grok, task: Task, index: int) -> Section:
     series = {"train accuracy": [line["train_accuracy"] for line in history],
               "test accuracy": [line["test_accuracy"] for line in history]}  # fmt: skip
     body = ""
-    shown = [basis] + (["additive"] if basis != "additive" else [])
+    shown = [basis] + (["additive"] if basis != "additive" and config_of(grok.run).task.zeros == "included" else [])
     for name in shown:
         lines = series | {
             f"{m.upper()} of {s}": _series(grok, name, s, m) for m in ("ffd", "fcr") for s in ("W_E", "W_L")
@@ -266,7 +268,8 @@ def _cause(grok: Grok, task: Task, index: int) -> Section:
         "multiplicative basis without those that hold a zero), the others over the training pairs among them. The two "
         "controls are the worst of eight draws: as many other frequencies removed, and random directions over pairs of the "
         "same rank. Exchanged: restricted, with the logits of untrained pairs in random order, which is what memory of the trained "
-        "pairs gives. Variance: share of the logits' variance in the key waves.")  # fmt: skip
+        "pairs gives. Variance: share of the logits' variance in the key waves."
+        + " The run was trained with StableMax; these are losses by the usual softmax." * (config_of(grok.run).optimiser.loss == "stablemax"))  # fmt: skip
     if without:
         body += f"<p>No frequency leads in the {escape(' and the '.join(without))} basis, so nothing is cut there.</p>"
     own = circuit.losses[circuit.basis]["answer"]
@@ -343,6 +346,11 @@ def _numbers(grok: Grok, task: Task, index: int) -> Section:
                     "published; the joint form does not call an empty channel dense.",))  # fmt: skip
 
 
+def _listed(counts: tuple[int, ...]) -> str:
+    """One count, or one per formula."""
+    return ", ".join(f"{count:,}" for count in counts)
+
+
 def _provenance(grok: Grok, task: Task, index: int) -> Section:
     record, config = grok.run.record(), config_of(grok.run)
     facts = record["provenance"]
@@ -353,7 +361,7 @@ def _provenance(grok: Grok, task: Task, index: int) -> Section:
             *([f"package {k}", v or "absent"] for k, v in facts["packages"].items()),
             ["recipe", config.recipe], ["weight seed", config.seed], ["split seed", config.task.split_seed],
             *([f"{part}: {name.replace('_', ' ')}", getattr(getattr(config, part), name)] for part, names in SETTINGS.items() for name in names),
-            ["training pairs", len(task.train[0])], ["test pairs", len(task.test[0])],
+            ["training questions", _listed(task.asked("train"))], ["test questions", _listed(task.asked("test"))],
             ["seconds of training", record["seconds"]], ["of which evaluation and measures", record["measuring_seconds"]]]  # fmt: skip
     body = table(["what", "value"], rows)
     body += f"<h3>The command that makes this run</h3><pre>{escape(command(grok))}</pre>"

@@ -10,12 +10,14 @@ from markupsafe import escape
 from epicycle.analysis.statistics import paired, rate, time_to_event
 from epicycle.plots import style
 from epicycle.plots import sweep as draw
+from epicycle.report.grok import leaked
 from epicycle.report.page import Page, Section, Tile, drawing, table
 from epicycle.report.references import REFERENCES, references
 from epicycle.runs.directory import Run, open_run
 from epicycle.studies.furuta2024_published import SMALLEST, SOURCES, published_cell
 from epicycle.sweep.grid import Condition, Grid
-from epicycle.tasks.modular import looked_up
+from epicycle.tasks.modular import TaskConfig, looked_up
+from epicycle.training.config import RECIPES, SETTINGS
 
 PUBLISHED_NAMES: dict[tuple[str, ...], str] = {("embedding",): "PG-E", ("body",): "PG-T"}
 
@@ -92,7 +94,7 @@ def success(grid: Grid) -> Section:
     mixed = [c for c in grid.conditions if len(c.formulas) > 1]
     if mixed:
         body += table(["mixture", "seed", "formula", "first at 99 %", "best test accuracy", "by looking up"], [cells for c in mixed for cells in _mixture(grid, c)],
-                      "One model for all formulas of a mixture, each with its own operator token.")  # fmt: skip
+                      "One model for all formulas of a mixture.")  # fmt: skip
     ends = [run.record()["steps"] for c in grid.conditions for run in grid.runs(c)]
     short = min((each["trained"] for each in ends if each["first"] is None), default=None)
     shortest = "" if short is None else f" The shortest of those was trained for {short:,}."
@@ -200,13 +202,19 @@ def transfer(grid: Grid) -> Section | None:
 
 
 def _sources(grid: Grid, pairs: Sequence[Condition]) -> str:
-    """Which sources had not grokked."""
-    poor = set()
+    """Which sources had not grokked, and what they were trained on that is tested here."""
+    poor, known = set(), 0.0
     for run in (run for c in pairs for run in grid.runs(c)):
+        known = max(known, leaked(run))
         path = grid.root / str((run.record().get("source") or {}).get("id"))
         if (path / "run.json").is_file() and open_run(path).record()["steps"]["first"] is None:
             poor.add(path.name)
-    return f"Sources that had not grokked when their weights were taken: {', '.join(sorted(poor)) or 'none'}."
+    tested = (
+        f" Up to {known:.0%} of a run's test questions were trained on by its source: another split, and a formula in common."
+        if known
+        else ""
+    )
+    return f"Sources that had not grokked when their weights were taken: {', '.join(sorted(poor)) or 'none'}.{tested}"
 
 
 def _matrix(grid: Grid, conditions: Sequence[Condition], title: str) -> str:
@@ -237,6 +245,7 @@ def _matrix(grid: Grid, conditions: Sequence[Condition], title: str) -> str:
 def trajectories(grid: Grid) -> Section | None:
     """FFD and FCR of runs that grokked, aligned at the grok; None where there are none."""
     groups = [c for c in grid.conditions if len(c.formulas) == 1 and not c.parts]
+    basis = "additive" if all(config.task.zeros == "included" for config in grid.configs.values()) else "multiplicative"
     body, shown = "", {}
     for site in ("W_E", "W_L"):
         with style.figure(9.6, 2.7, 1, 2) as (fig, axes):
@@ -252,7 +261,7 @@ def trajectories(grid: Grid) -> Section | None:
                                 (
                                     x,
                                     np.array(
-                                        [line["measures"]["weights"]["additive"][site][name] for line in history], float
+                                        [line["measures"]["weights"][basis][site][name] for line in history], float
                                     ),
                                 )
                             )
@@ -263,7 +272,7 @@ def trajectories(grid: Grid) -> Section | None:
             axes[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
             body += drawing(style.svg(fig, f"FFD and FCR of {site}, aligned at the grok"))
     more = f" The first eight of {len(groups)} conditions." if len(groups) > 8 else ""
-    return Section("trajectories", "FFD and FCR, aligned at the grok", f"Additive basis, one line per seed; 1 is the first evaluation with 99 % test accuracy.{more}",
+    return Section("trajectories", "FFD and FCR, aligned at the grok", f"{basis.capitalize()} basis, one line per seed; 1 is the first evaluation with 99 % test accuracy.{more}",
                    body, ("FFD at eta 0.5 divides cosine and sine by separate maxima, as published; white noise has FFD 1 and FCR 0.93.",))  # fmt: skip
 
 
@@ -287,13 +296,37 @@ def provenance(grid: Grid, command: str) -> Section:
                         str(record["provenance"]["revision"] or "installed")[:12],
                     ]
                 )
-    body = f"<pre>{escape(command)}</pre>" + table(
-        ["condition", "seed", "run", "outcome", "steps", "revision"],
-        rows,
-        "`epicycle report RUN` writes the page of one run.",
+    body = (
+        f"<pre>{escape(command)}</pre>"
+        + _settings(grid)
+        + table(
+            ["condition", "seed", "run", "outcome", "steps", "revision"],
+            rows,
+            "`epicycle report RUN` writes the page of one run.",
+        )
     )
     body += "".join(f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in references("furuta2024"))
     return Section("provenance", "Runs, and how to do this again", "Where everything lies.", body)
+
+
+def _settings(grid: Grid) -> str:
+    """What was set otherwise than in the recipe; published figures beside it are the recipe's."""
+    config = next(iter(grid.configs.values()))
+    plain = TaskConfig(formulas=config.task.formulas, modulus=config.task.modulus)
+    usual = RECIPES[config.recipe](plain, config.schedule, config.seed)
+    given = {
+        name: getattr(getattr(each, part), name)
+        for each in grid.configs.values()
+        for part, names in SETTINGS.items()
+        for name in names
+        if getattr(getattr(each, part), name) != getattr(getattr(usual, part), name)
+    }
+    said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
+    return (
+        f"<p>Set otherwise than in the recipe {escape(config.recipe)}: {escape(said)}. Published figures are those of the recipe.</p>"
+        if said
+        else ""
+    )
 
 
 def numbers_of(grid: Grid) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from epicycle.errors import ConfigError
 from epicycle.runs.directory import Run, open_run, run_id
 from epicycle.sweep.plan import taken_sha
 from epicycle.tasks.operations import formula
-from epicycle.training.config import RunConfig, to_dict
+from epicycle.training.config import OF_MIXTURES, SETTINGS, RunConfig, to_dict
 from epicycle.training.grokking import end_of
 from epicycle.training.twins import paths_by_name, stand_in
 
@@ -98,17 +98,26 @@ class Grid:
 
 
 def grid_of(configs: list[RunConfig], root: Path | str) -> Grid:
-    """A grid from a list of configurations; a source that is among them is named by its formula, another by its id.
+    """A grid from a list of configurations, which have everything in common that a condition does not say.
 
-    Where all have the same weight seed and several split seeds, these are the seeds of the grid.
+    A source that is among them, with the seeds of the run that takes its weights, is named by its formula, any other by its id. Where all
+    have the same weight seed and several split seeds, these are the seeds of the grid.
+
+    Raises:
+        ConfigError: A run is there twice, or settings differ.
     """
+    _check_settings(configs)
     splits = len({c.seed for c in configs}) == 1 < len({c.task.split_seed for c in configs})
     spelled = {c.task.formulas: tuple(formula(text).text for text in c.task.formulas) for c in configs}
-    names = {run_id(c.name, to_dict(c)): " and ".join(spelled[c.task.formulas]) for c in configs}
+    names = {
+        (run_id(c.name, to_dict(c)), c.seed, c.task.split_seed): " and ".join(spelled[c.task.formulas]) for c in configs
+    }
     found = {}
     for c in configs:
         source = (
-            None if c.frozen is None or c.frozen.source == "random" else names.get(c.frozen.source, c.frozen.source)
+            None
+            if c.frozen is None or c.frozen.source == "random"
+            else names.get((c.frozen.source, c.seed, c.task.split_seed), c.frozen.source)
         )
         parts = () if c.frozen is None else c.frozen.parts
         condition = Condition(spelled[c.task.formulas], c.task.train_fraction, parts, source, c.task.modulus)
@@ -119,3 +128,14 @@ def grid_of(configs: list[RunConfig], root: Path | str) -> Grid:
             )
         found[place] = c
     return Grid(found, root)
+
+
+def _check_settings(configs: list[RunConfig]) -> None:
+    """Refuse runs that differ in a setting which no condition names; those of mixtures say nothing of single formulas."""
+    for part, names in SETTINGS.items():
+        for name in names:
+            asked = [c for c in configs if name not in OF_MIXTURES or len(c.task.formulas) > 1]
+            if len(found := list(dict.fromkeys(getattr(getattr(c, part), name) for c in asked))) > 1:
+                raise ConfigError(
+                    f"got runs with {name} {found[0]} and {found[1]}; expected one value, since a table would mix them. Make two grids."
+                )

@@ -48,8 +48,8 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
         source_root: Directory of the runs that frozen weights come from; `root` if not given.
 
     Raises:
-        ConfigError: Two configurations are the same run, one takes weights from a run that is neither in the sweep nor on
-            disk or does not fit, or there is none.
+        ConfigError: Two configurations are the same run, one takes weights from a run that is neither in the sweep nor
+            finished on disk or does not fit, or there is none.
         EpicycleError: A formula or split is refused.
     """
     if not configs:
@@ -77,6 +77,10 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
         if each.after is not None and each.after not in found and not (sources / each.after / "run.json").is_file():
             raise ConfigError(f"got a run that takes weights from {each.after}, which is neither in the sweep nor in {sources}; expected one of both. "
                               "Add it, or train it first.")  # fmt: skip
+        if each.after is not None and each.after not in found and status_of(sources / each.after)[0] != "finished":
+            raise ConfigError(
+                f"got a run that takes weights from {each.after}, whose training has not ended; expected a finished run. Train it first."
+            )
         if each.after is not None:
             source = found.get(each.after)
             other = (

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, final
 import numpy as np
 
 from epicycle.errors import ConfigError
+from epicycle.numbers.residues import is_prime
 from epicycle.tasks.operations import MAX_EXAMPLES, Formula, answers, formula
 
 OPERATORS = "=+-*/"
@@ -36,7 +37,8 @@ class TaskConfig:
     operand_range: Literal["modulus", "published"] = "modulus"
     """Operands 0..p-1, or 0..p+4 as in the authors' code, where operator tokens also occur as operands."""
     zeros: Literal["included", "excluded"] = "included"
-    """Questions with an operand that is 0 modulo p are asked as published, or not: products then are a group."""
+    """Questions with an operand that is 0 modulo p are asked as published, or not: products then are a group. Nothing is learned of 0 then, and
+    only waves of logarithms are measured, which leave it out."""
     task_tokens: Literal["distinct", "published"] = "distinct"
     """In a mixture every formula has a token of its own, or all polynomials share `=`, as the authors' code writes them."""
     split_per: Literal["tuple", "formula"] = "tuple"
@@ -69,9 +71,13 @@ class TaskConfig:
                 raise ConfigError(
                     f"got {name} {getattr(self, name)!r}; expected {values[0]!r} or {values[1]!r}. Choose one."
                 )
-        if len(self.formulas) == 1 and self.split_per == "formula":
+        if len(self.formulas) == 1 and (self.split_per, self.task_tokens) != ("tuple", "distinct"):
             raise ConfigError(
-                "got split_per 'formula' with one formula; expected a mixture. Leave it out, or add a formula."
+                f"got split_per {self.split_per!r} and task_tokens {self.task_tokens!r} with one formula; expected a mixture. Leave them out, or add a formula."
+            )
+        if self.zeros == "excluded" and (self.modulus < 5 or not is_prime(self.modulus)):
+            raise ConfigError(
+                f"got zeros 'excluded' modulo {self.modulus}; expected a prime above 3, whose other residues are a group. Try 97."
             )
         rules = [formula(text) for text in self.formulas]
         if len({rule.text for rule in rules}) < len(rules):
@@ -188,8 +194,12 @@ class Task:
 
     def num_examples(self, part: Literal["train", "test"]) -> int:
         """Questions with an answer on one side of the split, all formulas together."""
+        return sum(self.asked(part))
+
+    def asked(self, part: Literal["train", "test"]) -> tuple[int, ...]:
+        """Questions with an answer on one side of the split, formula by formula."""
         index = self.train if part == "train" else self.test
-        return sum(int(ok[rows].sum()) for ok, rows in zip(self.defined, index, strict=True))
+        return tuple(int(ok[rows].sum()) for ok, rows in zip(self.defined, index, strict=True))
 
     def guessing_accuracy(self) -> float:
         """Share of the test questions whose answer is the commonest one, formula by formula."""
@@ -296,10 +306,10 @@ def modular_task(config: TaskConfig) -> Task:
     rules = tuple(formula(text) for text in config.formulas)
     count, several = config.num_numbers, rules[0].num_operands
     operands = np.ascontiguousarray(np.indices((count,) * several).reshape(several, -1).T)
+    if config.zeros == "excluded":
+        operands = operands[(operands % config.modulus != 0).all(1)]
     pairs = [answers(rule, config.modulus, operands) for rule in rules]
     labels, defined = np.stack([x for x, _ in pairs]), np.stack([x for _, x in pairs])
-    if config.zeros == "excluded":
-        defined &= (operands % config.modulus != 0).all(1)
     if config.split_by == "ordered":  # tuples that no formula defines are never in the list that is shuffled
         keep = defined.any(0)
         operands, labels, defined = operands[keep], labels[:, keep], defined[:, keep]

@@ -30,7 +30,7 @@ class OptimiserConfig:
     """Steps of linear warm-up from zero (10 for nanda2023)."""
     loss: Literal["float64", "margin", "float32", "stablemax"] = "float64"
     """Log-softmax in float64 as published; softplus(logsumexp of the wrong logits - right logit), the same without its rounding; log-softmax
-    in float32, whose gradient vanishes once an answer is sure; or StableMax (Prieto et al. 2025), another objective."""
+    in float32, whose gradient by the right logit is 0 once an answer is sure; or StableMax (Prieto et al. 2025), another objective."""
     classes: Literal["all", "numbers"] = "all"
     """Which tokens can be answers, in the loss and in accuracies: the whole vocabulary as published, or the numbers below the modulus."""
 
@@ -155,6 +155,10 @@ class RunConfig:
     """Weights that are not trained."""
 
     def __post_init__(self):
+        if self.task.task_tokens == "published" and self.model.readout != "operand":
+            raise ConfigError(
+                f"got task_tokens 'published' with an answer read at {self.model.readout!r}; expected 'operand', the authors' layout. Leave it out."
+            )
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"got seed {self.seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
 
@@ -202,6 +206,9 @@ SETTINGS = {
     "optimiser": ("loss", "classes", "learning_rate", "weight_decay"),
 }
 """What a recipe fixes and the command line can change: part of a configuration -> its settings."""
+
+OF_MIXTURES = ("task_tokens", "split_per")
+"""Those that only several formulas have a use for."""
 
 ADDED = (
     ("model", "attention_rate"), ("model", "scores"), ("schedule", "min_steps"), ("optimiser", "classes"), ("task", "zeros"), ("task", "task_tokens"),

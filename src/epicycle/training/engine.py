@@ -161,7 +161,7 @@ def make_engine(
     Raises:
         ConfigError: The runs cannot be stacked.
     """
-    shapes = {(c.model, c.optimiser, c.schedule, c.frozen and c.frozen.parts, tuple(map(len, t.train)), tuple(map(len, t.test)), t.vocabulary(c.model.readout), t.num_tasks)
+    shapes = {(c.model, c.optimiser, c.schedule, c.frozen and c.frozen.parts, t.asked("train"), t.asked("test"), c.num_classes, t.vocabulary(c.model.readout), t.num_tasks)
               for c, t in zip(configs, tasks, strict=True)}  # fmt: skip
     if len(shapes) > 1:
         raise ConfigError(f"got {len(shapes)} different shapes among {len(configs)} stacked runs; expected one. "

@@ -37,9 +37,11 @@ def frozen_names(config: RunConfig, task: Task) -> frozenset[str]:
     return frozenset(name for name in _shapes(config, task) if name.startswith(beginnings))
 
 
-def _shapes(config: RunConfig, task: Task) -> dict[str, tuple[int, ...]]:
+def _shapes(config: RunConfig, task: Task, extra_tokens: int = 0) -> dict[str, tuple[int, ...]]:
     readout = config.model.readout
-    return shapes(config.model, task.vocabulary(readout), task.examples("train", readout).tokens.shape[1])
+    return shapes(
+        config.model, task.vocabulary(readout) + extra_tokens, task.examples("train", readout).tokens.shape[1]
+    )
 
 
 def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
@@ -112,7 +114,8 @@ def check_fit(config: RunConfig, task: Task, other: dict[str, Any], run_id: str)
         if wanted != have:
             raise ConfigError(f"got run {run_id} to take weights from, with {name} {have}; expected {wanted} as in this run. "
                               "Choose a run of the same modulus, recipe and width.")  # fmt: skip
-    wanted, have = _shapes(config, task), _shapes(source, modular_task(source.task))
+    extra = other.get("imported", {}).get("extra_tokens", 0)
+    wanted, have = _shapes(config, task), _shapes(source, modular_task(source.task), extra)
     for name in sorted(frozen_names(config, task)):
         if wanted[name] != have.get(name):
             raise ConfigError(f"got {name} of run {run_id} with shape {have.get(name)}; expected {wanted[name]} for this model. A mixture that needs tokens of its "
