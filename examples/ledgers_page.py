@@ -40,16 +40,31 @@ def _order(claim: str) -> tuple[str, int, str]:
 
 
 def longest(ledgers: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every training once, as far as any ledger followed it: a run cut at a fixed step is the beginning of a longer one."""
-    found: dict[str, dict[str, Any]] = {}
+    """Every training once, as far as any ledger followed it: a run cut at a fixed step is the beginning of a longer one.
+
+    Processors round differently, so that one seed can go two ways: where one training grokked and another was still looked at after that
+    step without a grok, both are there.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
     for ledger in ledgers.values():
         for run in ledger["runs"]:
             key = json.dumps(
                 [{**run["condition"], "steps": None}, run["seed"], (run.get("source") or {}).get("sha256")]
             )
-            if key not in found or found[key]["steps"]["trained"] < run["steps"]["trained"]:
-                found[key] = run
-    return sorted(found.values(), key=lambda run: (bool(run["condition"]["parts"]), run["label"], run["seed"]))
+            found.setdefault(key, []).append(run)
+    kept = [run for runs in found.values() for run in _ways(runs)]
+    return sorted(kept, key=lambda run: (bool(run["condition"]["parts"]), run["label"], run["seed"]))
+
+
+def _ways(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The longest that grokked, and the longest that had not by then; else the longest."""
+    reach = lambda run: run["steps"]["trained"]  # noqa: E731
+    with_grok = [run for run in runs if run["steps"]["first"] is not None]
+    if not with_grok:
+        return [max(runs, key=reach)]
+    best = max(with_grok, key=reach)
+    others = [run for run in runs if run["steps"]["first"] is None and reach(run) >= best["steps"]["first"]]
+    return [best, *([max(others, key=reach)] if others else [])]
 
 
 def page(ledgers: dict[str, dict[str, Any]]) -> str:
@@ -81,7 +96,7 @@ def page(ledgers: dict[str, dict[str, Any]]) -> str:
         reason = entry["reason"].split(". ")[0]
         lines.append(row(claim, entry["statement"], f"**{entry['verdict']}**", entry["published"], f"{ours(entry)} {entry['measured_is']}".strip(), control, reason,
                           f"[{name.removeprefix('furuta2024-')}]({name}.md)", f"`{entry['rerun']}`"))  # fmt: skip
-    lines += ["", "## Trainings", "", "As far as any ledger followed them. Two transfers of one condition and seed are two trainings if their sources differ.", "",
+    lines += ["", "## Trainings", "", "As far as any ledger followed them. Two transfers of one condition and seed are two trainings if their sources differ. Where one seed went two ways on two processors, both are there.", "",
               "| condition | seed | grokked at | trained for | final test accuracy |", "|---|---|---|---|---|"]  # fmt: skip
     for run in runs:
         first = run["steps"]["first"]
