@@ -68,9 +68,9 @@ def _plain(weights, tokens, labels, which, num_tasks, model, loss="float64", cla
 
 @pytest.mark.parametrize(
     ("model", "task", "loss", "which_classes"),
-    [(*each, "all") for each in itertools.product(MODELS, TASKS, ["float64", "margin"])]
-    + [(model, task, loss, kind) for model, task in zip(MODELS, itertools.cycle(TASKS)) for loss, kind in
-       [("float64", "numbers"), ("margin", "numbers"), ("stablemax", "all"), ("stablemax", "numbers")]],
+    [(model, task, "float64", "all") for model, task in itertools.product(MODELS, TASKS)]
+    + [(model, task, loss, kind) for model, task in zip(MODELS, itertools.cycle(TASKS))
+       for loss, kind in [("margin", "all"), ("float64", "numbers"), ("margin", "numbers"), ("stablemax", "all"), ("stablemax", "numbers")]],
 )  # fmt: skip
 def test_exact_step_is_the_plain_forward_and_backward(model, task, loss, which_classes):
     config = MODELS[model]

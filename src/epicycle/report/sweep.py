@@ -311,6 +311,8 @@ def provenance(grid: Grid, command: str) -> Section:
 
 def _settings(grid: Grid) -> str:
     """What was set otherwise than in the recipe; published figures beside it are the recipe's."""
+    if not grid.configs:  # a study of tables alone
+        return ""
     config = next(iter(grid.configs.values()))
     plain = TaskConfig(formulas=config.task.formulas, modulus=config.task.modulus)
     usual = RECIPES[config.recipe](plain, config.schedule, config.seed)
