@@ -96,6 +96,7 @@ def decompose(
     losses = {" + ".join(names): cross_entropy(mean + np.sum([pieces[name] for name in names], axis=0), answer)
               for count in (3, 1, 2) for names in combinations(PARTS, count)}  # fmt: skip
     waves = mean + pieces["key"] + pieces["non-key"]
+    varied = waves - mean
     whole = losses["key + non-key"]
     rises = np.array([cross_entropy(waves - of(int(k)), answer) - whole for k in basis.frequency])
     generator = np.random.default_rng(seed)
@@ -104,7 +105,7 @@ def decompose(
     return Decomposition(
         formula=formula, plane=plane, keys=tuple(keys), losses=losses, frequency=basis.frequency, rises=rises,
         dependent=tuple(int(k) for k, rise in zip(basis.frequency, rises, strict=True) if k not in keys and rise > DEPENDENT),
-        controls=np.array([cross_entropy(waves - unit.T @ (unit @ (waves - mean)), answer) - whole for unit in blind]),
+        controls=np.array([cross_entropy(waves - unit.T @ (unit @ varied), answer) - whole for unit in blind]),
     )  # fmt: skip
 
 

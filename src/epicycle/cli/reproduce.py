@@ -178,7 +178,6 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     from epicycle.cli.sweep import engine_of, plan_as_json, spelled_cost
     from epicycle.errors import ConfigError
     from epicycle.report.furuta2024 import write_study
-    from epicycle.report.grok import write_report
     from epicycle.runs.directory import run_id
     from epicycle.studies.furuta2024 import closure, config, reproduce, study_preset, wanted_runs
     from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, HELPED, claims_of
@@ -229,9 +228,7 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     stage, places = StageProgress(), [(condition, seed) for condition in conditions for seed in chosen.seeds]
     for done, place in enumerate(places):
         stage("analysing runs", done, len(places))
-        grok = study.grok(*place)
-        if grok is not None and not (grok.run.path / "report.html").is_file():
-            write_report(grok)
+        study.grok(*place)
     entries = []
     for done, claim in enumerate(claims):
         stage("grading claims", done, len(claims))

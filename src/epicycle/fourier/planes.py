@@ -162,10 +162,11 @@ def cross_entropy(logits: Float[np.ndarray, "b c"], labels: Int[np.ndarray, " b"
     """Mean cross-entropy in nats, in the margin form that stays accurate when the loss is tiny."""
     rows = np.arange(len(labels))
     right = logits[rows, labels].astype(np.float64)
-    wrong = logits.astype(np.float64)
+    wrong = logits.astype(np.float64)  # a copy, worked on in place
     wrong[rows, labels] = -np.inf
     top = wrong.max(1)
-    gap = top + np.log(np.exp(wrong - top[:, None]).sum(1)) - right
+    wrong -= top[:, None]
+    gap = top + np.log(np.exp(wrong, out=wrong).sum(1)) - right
     return float(np.logaddexp(0, gap).mean())
 
 

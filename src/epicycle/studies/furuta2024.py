@@ -69,7 +69,7 @@ class Preset(NamedTuple):
 
 
 PRESETS: dict[str, Preset] = {
-    "quick": Preset("quick", (0, 1, 2), 8_000, 5_000, 10, ("C1a", "C1c", "C2b", "C5a", "C11a", "C11c", "C12a", "C12c", "C14a", "C18a", "C19", "C21a",
+    "quick": Preset("quick", (0, 1, 2), 8_000, 4_000, 10, ("C1a", "C1c", "C2b", "C5a", "C11a", "C11c", "C12a", "C12c", "C14a", "C18a", "C19", "C21a",
                                                    "C34a", "C35")),
     "laptop": Preset("laptop", (0, 1, 2), 100_000, 10_000, 20, ()),
     "full": Preset("full", (0, 1, 2), PUBLISHED_STEPS, 10_000, 20, ("C", "J", "A5", "T1")),
