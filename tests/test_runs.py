@@ -329,3 +329,13 @@ def test_ids_of_runs_from_before_a_setting_was_added():
     for name, formula, least in (("quick", "a + b", 5_000), ("full", "a^2 + a*b + b^2", 10_000)):
         found = config(scratch(formula), 0, PRESETS[name]._replace(min_steps=least))
         assert run_id(found.name, to_dict(found)) == known[name]
+
+
+def test_resuming_on_another_processor_is_said(cut_at, tiny, tmp_path):
+    cut_at(250, tiny(), tmp_path)
+    [begun] = list_runs(tmp_path)
+    begun.update(provenance=begun.record()["provenance"] | {"processor": "Analytical Engine"})
+    said = []
+    run = train_run(tiny(), tmp_path, device="cpu", warn=said.append)
+    assert "began on processor Analytical Engine and goes on with" in said[0]
+    assert run.record()["provenance"]["processor"] == "Analytical Engine"

@@ -355,7 +355,7 @@ def _provenance(grok: Grok, task: Task, index: int) -> Section:
     record, config = grok.run.record(), config_of(grok.run)
     facts = record["provenance"]
     rows = [["run", grok.run.id], ["configuration SHA-256", record["config"]["sha256"][:16]],
-            *([key, facts.get(key) or "not recorded"] for key in ("epicycle", "revision", "python", "platform", "device",
+            *([key, facts.get(key) or "not recorded"] for key in ("epicycle", "revision", "python", "platform", "processor", "device",
                                                                  "dtype", "started")),
             ["threads", facts["threads"]], ["engine", record.get("engine", "not recorded")],
             *([f"package {k}", v or "absent"] for k, v in facts["packages"].items()),

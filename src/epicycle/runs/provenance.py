@@ -29,6 +29,17 @@ def _revision() -> str | None:
     return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "") if head.returncode == 0 else None
 
 
+@functools.cache
+def _processor() -> str | None:
+    """Model of the processor: another one can round sums otherwise, and send a run another way."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or None
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return named[0] if named else platform.processor() or None
+
+
 def _version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
@@ -47,6 +58,7 @@ def provenance(**more: Any) -> dict[str, Any]:
             for name in ("torch", "numpy", "safetensors", "transformers", "tokenizers", "scikit-learn")
         },
         "platform": f"{sys.platform} {platform.machine()}",
+        "processor": _processor(),
         "cpu_count": os.cpu_count(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         **more,

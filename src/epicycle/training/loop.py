@@ -232,6 +232,10 @@ def _take_up(
         if start is not None and (facts["threads"], facts["device"]) != (begun.get("threads"), begun.get("device")):
             warn(f"run {run.id} began on {begun.get('device')} with {begun.get('threads')} threads and goes on with "
                  f"{facts['threads']} on {facts['device']}: its end is not bit-identical to an undisturbed one")  # fmt: skip
+        if start is not None and begun.get("processor") not in (None, facts.get("processor")):
+            warn(
+                f"run {run.id} began on processor {begun['processor']} and goes on with {facts.get('processor')}: its end may not be bit-identical to an undisturbed one"
+            )
 
 
 def _last_step(histories: list[list[dict[str, Any]]], schedule: ScheduleConfig, step: int) -> int:
