@@ -338,7 +338,18 @@ def test_a_bad_run_does_not_take_its_stack_with_it(tiny, tmp_path):
 def test_the_page_names_frozen_parts_for_what_they_are(tmp_path, capsys):
     """PG-E is a grokked run's embedding: random weights, and two parts together, have no published name."""
     words = ["sweep", "a*b", "--moduli", "11", "--train-fractions", "0.5", "--seeds", "1", "--max-steps", "100", "--out", str(tmp_path)]  # fmt: skip
-    given = ["--sources", "a+b,random", "--freeze", "embedding,embedding+body", "--threads", "1", "--device", "cpu"]
+    given = [
+        "--loss",
+        "margin",
+        "--sources",
+        "a+b,random",
+        "--freeze",
+        "embedding,embedding+body",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+    ]
     assert main([*words, *given, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     kept = [(tuple(each["condition"]["parts"]), each["condition"]["source"]) for each in found["runs"]]
@@ -348,6 +359,7 @@ def test_the_page_names_frozen_parts_for_what_they_are(tmp_path, capsys):
         *((parts, source) for parts in (("embedding",), ("embedding", "body")) for source in (None, "a + b")),
     }
     page = Path(found["report"]).read_text()
+    assert "Set otherwise than in the recipe: loss margin." in page
     assert "PG-E and random weights: embedding frozen" in page and "PG-T" not in page
     assert "embedding and body frozen, p = 11" in page and "random weights" in page
     assert "With 1 seed no sign test can give less than 1." in page

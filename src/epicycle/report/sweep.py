@@ -296,39 +296,29 @@ def provenance(grid: Grid, command: str) -> Section:
                         str(record["provenance"]["revision"] or "installed")[:12],
                     ]
                 )
-    body = (
-        f"<pre>{escape(command)}</pre>"
-        + _settings(grid)
-        + table(
-            ["condition", "seed", "run", "outcome", "steps", "revision"],
-            rows,
-            "`epicycle report RUN` writes the page of one run.",
-        )
+    body = f"<pre>{escape(command)}</pre>" + table(
+        ["condition", "seed", "run", "outcome", "steps", "revision"],
+        rows,
+        "`epicycle report RUN` writes the page of one run.",
     )
     body += "".join(f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in references("furuta2024"))
     return Section("provenance", "Runs, and how to do this again", "Where everything lies.", body)
 
 
-def _settings(grid: Grid) -> str:
-    """What was set otherwise than in the recipe; published figures beside it are the recipe's."""
-    if not grid.configs:  # a study of tables alone
-        return ""
-    config = next(iter(grid.configs.values()))
-    plain = TaskConfig(formulas=config.task.formulas, modulus=config.task.modulus)
-    usual = RECIPES[config.recipe](plain, config.schedule, config.seed)
-    given = {
-        name: getattr(getattr(each, part), name)
-        for each in grid.configs.values()
-        for part, names in SETTINGS.items()
-        for name in names
-        if getattr(getattr(each, part), name) != getattr(getattr(usual, part), name)
-    }
-    said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
-    return (
-        f"<p>Set otherwise than in the recipe {escape(config.recipe)}: {escape(said)}. Published figures are those of the recipe.</p>"
-        if said
-        else ""
-    )
+def _settings(grid: Grid) -> tuple[str, ...]:
+    """A sentence on what was set otherwise than in the recipe, which published figures beside it do not know of; none where nothing was."""
+    given = {}
+    for config in grid.configs.values():
+        plain = TaskConfig(formulas=config.task.formulas, modulus=config.task.modulus)
+        usual = RECIPES[config.recipe](plain, config.schedule, config.seed)
+        for part, names in SETTINGS.items():
+            for name in names:
+                if (value := getattr(getattr(config, part), name)) != getattr(getattr(usual, part), name):
+                    given[name.replace("_", " ")] = value
+    if not given:
+        return ()
+    said = ", ".join(f"{name} {value}" for name, value in given.items())
+    return (f"Set otherwise than in the recipe: {said}. Published figures are for the recipe.",)
 
 
 def numbers_of(grid: Grid) -> list[dict[str, Any]]:
@@ -363,7 +353,7 @@ def sweep_page(grid: Grid, command: str) -> Page:
         "A sweep",
         (finding,),
         tiles,
-        doubts,
+        _settings(grid) + doubts,
         tuple(sections),
         {"command": command, "runs": numbers_of(grid)},
     )
