@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.export:
         kept = _columns(options.columns or "all")
         _export(options.export, [{name: each[name] for name in kept} for each in table])
-        say(f"{len(table):,} runs: {options.export}")
+        say(f"{len(table):,} run{'s' * (len(table) != 1)}: {options.export}")
     if not table:
         say(
             f"no runs in {options.out}{' that meet every condition' if options.where else '; begin with `epicycle demo`'}"
