@@ -54,13 +54,9 @@ def introduction(found: dict, verdicts: str) -> list[str]:
         how = f"{counted(found['runs'])} of at most {preset['max_steps']:,} steps (those that frozen weights come from 10,000 or 40,000)"
         if "--no-train" in found["command"]:
             short = [run["steps"]["trained"] for run in found["runs"] if run["steps"]["first"] is None]
-            how = (
-                f"{counted(found['runs'])} that all grokked within {preset['max_steps']:,} steps"
-                if not short
-                else (
-                    f"{counted(found['runs'])} as far as they got, those without a grok {min(short):,} to {max(short):,} steps of {preset['max_steps']:,}"
-                )
-            )
+            how = f"{counted(found['runs'])} that all grokked within {preset['max_steps']:,} steps"
+            if short:
+                how = f"{counted(found['runs'])} as far as they got, those without a grok {min(short):,} to {max(short):,} steps of {preset['max_steps']:,}"
         return ["# Ledger of Furuta et al. 2024", "", f"Made by `{found['command']}` and `examples/ledger_page.py`. {how}, "
                 f"seeds {', '.join(map(str, preset['seeds']))}: {verdicts}.", "", f"{rule} That something never groks can only be told at 300,000 steps."]  # fmt: skip
     config = found["config"]

@@ -120,13 +120,13 @@ def configs(options: argparse.Namespace) -> list[Any]:
         max_steps=options.max_steps, hold_evaluations=options.hold_evaluations, min_steps=options.min_steps
     )
     sources = _texts(options.sources)
-    given = [find_run(name, options.out).id for name in _texts(options.source_runs)]
+    lenders = [find_run(name, options.out).id for name in _texts(options.source_runs)]
     kinds = [tuple(_texts(part, "+")) for part in options.freeze.split(",")]
     for flag, values in (
         ("--train-fractions", fractions),
         ("--moduli", moduli),
         ("--sources", [text if text == "random" else _mixture(text) for text in sources]),
-        ("--source-runs", given),
+        ("--source-runs", lenders),
         ("--freeze", [tuple(sorted(parts)) for parts in kinds]),
     ):
         if again := [value for i, value in enumerate(values) if value in values[:i]]:
@@ -150,7 +150,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
     add = lambda config: found.setdefault(run_id(config.name, to_dict(config)), config)  # noqa: E731
     for seed in range(options.seed, options.seed + options.seeds):
         for modulus in moduli:
-            names = list(given)
+            names = list(lenders)
             for source in sources:
                 origin = None if source == "random" else make(_mixture(source), fractions[0], modulus, seed)
                 names.append("random" if origin is None else run_id(origin.name, to_dict(origin)))

@@ -178,7 +178,6 @@ def convert(
     modulus: int,
     layout: str = "auto",
     *,
-    vocabulary: int | None = None,
     attention_rate: float = 1.0,
     scores: Literal["scaled", "unscaled"] = "scaled",
 ) -> Imported:
@@ -188,7 +187,6 @@ def convert(
         state: From `read_state`.
         modulus: Of the task.
         layout: A key of LAYOUTS, or `auto`.
-        vocabulary: Tokens the task needs; embeddings may have more.
         attention_rate: Of the model (Zhong et al. 2023).
         scores: Whether its attention scores are divided by sqrt(head width).
 
@@ -238,9 +236,9 @@ def convert(
         if not bool(torch.isfinite(weights[key]).all()):
             raise DataError(f"got {key} with values that are not finite; expected numbers. Choose another checkpoint.")
     have = weights["embed.W_E"].shape[1]
-    if have < (vocabulary or modulus):
+    if have < modulus:
         raise DataError(
-            f"got an embedding of {have} tokens; expected at least {vocabulary or modulus} for modulus {modulus}. Give the --modulus of the model."
+            f"got an embedding of {have} tokens; expected at least {modulus} for modulus {modulus}. Give the --modulus of the model."
         )
     return Imported({key: weights[key].contiguous() for key in expected}, model, name, classes)
 

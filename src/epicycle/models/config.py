@@ -14,6 +14,10 @@ class Attention(NamedTuple):
     is_scaled: bool = True
     """Scores are divided by sqrt(head width)."""
 
+    def divisor(self, head_width: int) -> float:
+        """What scores are divided by."""
+        return head_width**0.5 if self.is_scaled else 1.0
+
 
 SCALED_SOFTMAX = Attention()
 """The usual one."""

@@ -50,9 +50,7 @@ def forward(
     q = torch.einsum("hed,bsd->bhse", w_q, x)
     k = torch.einsum("hed,bsd->bhse", w_k, x)
     v = torch.einsum("hed,bsd->bhse", w_v, x)
-    scores = q @ k.transpose(-1, -2)
-    if form.is_scaled:
-        scores = scores / w_q.shape[1] ** 0.5
+    scores = q @ k.transpose(-1, -2) / form.divisor(w_q.shape[1])
     positions = tokens.shape[1]
     causal = torch.ones(positions, positions, dtype=torch.bool, device=x.device).tril()
     attention = form.rate * scores.masked_fill(~causal, float("-inf")).softmax(-1)

@@ -34,7 +34,7 @@ def read_out(weights: Weights, tokens: Int[Tensor, "b s"], form: Attention = SCA
             residual = x[tokens[:, s]]
             query = (x @ w_q.flatten(0, 1).T)[tokens[:, s]].view(-1, heads, width)
         key = (x @ w_k.flatten(0, 1).T)[tokens[:, s]].view(-1, heads, width)
-        scores.append((query * key).sum(-1) / (width**0.5 if form.is_scaled else 1.0))
+        scores.append((query * key).sum(-1) / form.divisor(width))
         values.append((x @ w_v.flatten(0, 1).T)[tokens[:, s]].view(-1, heads, width))
     attention = form.rate * torch.stack(scores).softmax(0)[..., None] + (1 - form.rate)
     z = (attention * torch.stack(values)).sum(0).flatten(1)

@@ -14,7 +14,7 @@ def parts_section(grok: Grok, task: Task, index: int) -> Section | None:
     found = kept_decomposition(grok, index)
     if found is None:
         return None
-    train = next(iter(grok.circuits[index].losses.values()))["answer"]["full_train"]
+    train = grok.circuits[index].losses["additive"]["answer"]["full_train"]
     rows = [["training pairs, all parts", train], *([name, loss] for name, loss in found.losses.items())]
     keys = ", ".join(map(str, found.keys)) or "none in the additive basis"
     body = table(

@@ -22,8 +22,8 @@ from epicycle.plots.spectra import histogram, spectrum
 from epicycle.report.page import Section, drawing, embedded_json, number, table
 from epicycle.report.parts import parts_section
 from epicycle.report.references import REFERENCES, references
-from epicycle.tasks.modular import Task, TaskConfig
-from epicycle.training.config import RECIPES, SETTINGS, RunConfig, ScheduleConfig
+from epicycle.tasks.modular import Task
+from epicycle.training.config import SETTINGS, RunConfig, ScheduleConfig, settings_of, usual
 
 
 def _source(config: RunConfig) -> str | None:
@@ -48,29 +48,19 @@ def _import_command(grok: Grok, config: RunConfig) -> str:
     )
 
 
-def _plain(task: TaskConfig) -> TaskConfig:
-    """The same questions with every setting as usual."""
-    return TaskConfig(
-        formulas=task.formulas, modulus=task.modulus, train_fraction=task.train_fraction, split_seed=task.split_seed
-    )
-
-
 def command(grok: Grok) -> str:
     """The shell command that trains this run again; a comment says so where the command line cannot express it."""
     config = config_of(grok.run)
     if "imported" in grok.run.record()["config"]["resolved"]:
         return _import_command(grok, config)
     t, s = config.task, config.schedule
-    usual = RECIPES[config.recipe](_plain(t), s, config.seed)
+    recipe = usual(config)
+    theirs = settings_of(recipe)
     fixed = {"--modulus": t.modulus, "--train-fraction": t.train_fraction, "--seed": config.seed}
     fixed |= {"--split-seed": t.split_seed, "--max-steps": s.max_steps, "--recipe": config.recipe}
     plain = ScheduleConfig()
     optional = {
-        **{
-            f"--{name.replace('_', '-')}": (getattr(getattr(config, part), name), getattr(getattr(usual, part), name))
-            for part, names in SETTINGS.items()
-            for name in names
-        },
+        **{f"--{name.replace('_', '-')}": (value, theirs[name]) for name, value in settings_of(config).items()},
         "--evaluate-every": (s.evaluate_every, plain.evaluate_every),
         "--measure-every": (s.measure_every, plain.measure_every),
         "--checkpoint-every": (s.checkpoint_every, plain.checkpoint_every),
@@ -85,7 +75,7 @@ def command(grok: Grok) -> str:
     facts = grok.run.record()["provenance"]
     words += ["--threads", str(facts["threads"]), "--device", str(facts["device"])]
     same = all(
-        dataclasses.replace(getattr(usual, part), **{name: getattr(getattr(config, part), name) for name in names})
+        dataclasses.replace(getattr(recipe, part), **{name: getattr(getattr(config, part), name) for name in names})
         == getattr(config, part)
         for part, names in SETTINGS.items()
     )
@@ -360,7 +350,7 @@ def _provenance(grok: Grok, task: Task, index: int) -> Section:
             ["threads", facts["threads"]], ["engine", record.get("engine", "not recorded")],
             *([f"package {k}", v or "absent"] for k, v in facts["packages"].items()),
             ["recipe", config.recipe], ["weight seed", config.seed], ["split seed", config.task.split_seed],
-            *([f"{part}: {name.replace('_', ' ')}", getattr(getattr(config, part), name)] for part, names in SETTINGS.items() for name in names),
+            *([name.replace("_", " "), value] for name, value in settings_of(config).items()),
             ["training questions", _listed(task.asked("train"))], ["test questions", _listed(task.asked("test"))],
             ["seconds of training", record["seconds"]], ["of which evaluation and measures", record["measuring_seconds"]]]  # fmt: skip
     body = table(["what", "value"], rows)

@@ -16,8 +16,8 @@ from epicycle.report.references import REFERENCES, references
 from epicycle.runs.directory import Run, open_run
 from epicycle.studies.furuta2024_published import SMALLEST, SOURCES, published_cell
 from epicycle.sweep.grid import Condition, Grid
-from epicycle.tasks.modular import TaskConfig, looked_up
-from epicycle.training.config import RECIPES, SETTINGS
+from epicycle.tasks.modular import looked_up
+from epicycle.training.config import settings_of, usual
 
 PUBLISHED_NAMES: dict[tuple[str, ...], str] = {("embedding",): "PG-E", ("body",): "PG-T"}
 
@@ -309,15 +309,11 @@ def _settings(grid: Grid) -> tuple[str, ...]:
     """A sentence on what was set otherwise than in the recipe, which published figures beside it do not know of; none where nothing was."""
     given = {}
     for config in grid.configs.values():
-        plain = TaskConfig(formulas=config.task.formulas, modulus=config.task.modulus)
-        usual = RECIPES[config.recipe](plain, config.schedule, config.seed)
-        for part, names in SETTINGS.items():
-            for name in names:
-                if (value := getattr(getattr(config, part), name)) != getattr(getattr(usual, part), name):
-                    given[name.replace("_", " ")] = value
+        theirs = settings_of(usual(config))
+        given |= {name: value for name, value in settings_of(config).items() if value != theirs[name]}
     if not given:
         return ()
-    said = ", ".join(f"{name} {value}" for name, value in given.items())
+    said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
     return (f"Set otherwise than in the recipe: {said}. Published figures are for the recipe.",)
 
 

@@ -10,7 +10,7 @@ from epicycle.errors import ConfigError
 from epicycle.runs.directory import Run, open_run, run_id
 from epicycle.sweep.plan import taken_sha
 from epicycle.tasks.operations import formula
-from epicycle.training.config import OF_MIXTURES, SETTINGS, RunConfig, to_dict
+from epicycle.training.config import OF_MIXTURES, RunConfig, settings_of, to_dict
 from epicycle.training.grokking import end_of
 from epicycle.training.twins import paths_by_name, stand_in
 
@@ -132,10 +132,10 @@ def grid_of(configs: list[RunConfig], root: Path | str) -> Grid:
 
 def _check_settings(configs: list[RunConfig]) -> None:
     """Refuse runs that differ in a setting which no condition names; those of mixtures say nothing of single formulas."""
-    for part, names in SETTINGS.items():
-        for name in names:
-            asked = [c for c in configs if name not in OF_MIXTURES or len(c.task.formulas) > 1]
-            if len(found := list(dict.fromkeys(getattr(getattr(c, part), name) for c in asked))) > 1:
-                raise ConfigError(
-                    f"got runs with {name} {found[0]} and {found[1]}; expected one value, since a table would mix them. Make two grids."
-                )
+    every = [(settings_of(c), len(c.task.formulas) > 1) for c in configs]
+    for name in settings_of(configs[0]) if configs else ():
+        found = list(dict.fromkeys(own[name] for own, is_mixture in every if is_mixture or name not in OF_MIXTURES))
+        if len(found) > 1:
+            raise ConfigError(
+                f"got runs with {name} {found[0]} and {found[1]}; expected one value, since a table would mix them. Make two grids."
+            )

@@ -74,21 +74,20 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
         steps = 0 if status == "finished" else max(config.schedule.max_steps - done, 0)
         found[own] = Planned(config, own, status, steps, task.num_examples("train"), after)
     for each in found.values():
-        if each.after is not None and each.after not in found and not (sources / each.after / "run.json").is_file():
+        if each.after is None:
+            continue
+        if each.after in found:
+            other = to_dict(found[each.after].config)
+        elif not (sources / each.after / "run.json").is_file():
             raise ConfigError(f"got a run that takes weights from {each.after}, which is neither in the sweep nor in {sources}; expected one of both. "
                               "Add it, or train it first.")  # fmt: skip
-        if each.after is not None and each.after not in found and status_of(sources / each.after)[0] != "finished":
+        elif status_of(sources / each.after)[0] != "finished":
             raise ConfigError(
                 f"got a run that takes weights from {each.after}, whose training has not ended; expected a finished run. Train it first."
             )
-        if each.after is not None:
-            source = found.get(each.after)
-            other = (
-                open_run(sources / each.after).record()["config"]["resolved"]
-                if source is None
-                else to_dict(source.config)
-            )
-            check_fit(each.config, modular_task(each.config.task), other, each.after)
+        else:
+            other = open_run(sources / each.after).record()["config"]["resolved"]
+        check_fit(each.config, modular_task(each.config.task), other, each.after)
     ordered: dict[str, Planned] = {}
 
     def place(each: Planned) -> None:

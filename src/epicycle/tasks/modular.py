@@ -56,13 +56,9 @@ class TaskConfig:
             raise ConfigError(f"got split seed {self.split_seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
         if not self.formulas:
             raise ConfigError("got no formula; expected at least one. Try a+b.")
-        if self.split_by not in ("ordered", "unordered"):
-            raise ConfigError(f"got split_by {self.split_by!r}; expected 'ordered' or 'unordered'. Choose one.")
-        if self.operand_range not in ("modulus", "published"):
-            raise ConfigError(
-                f"got operand_range {self.operand_range!r}; expected 'modulus' or 'published'. Choose one."
-            )
         for name, values in (
+            ("split_by", ("ordered", "unordered")),
+            ("operand_range", ("modulus", "published")),
             ("zeros", ("included", "excluded")),
             ("task_tokens", ("distinct", "published")),
             ("split_per", ("tuple", "formula")),

@@ -207,6 +207,20 @@ SETTINGS = {
 }
 """What a recipe fixes and the command line can change: part of a configuration -> its settings."""
 
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """Name -> value of every setting."""
+    return {name: getattr(getattr(config, part), name) for part, names in SETTINGS.items() for name in names}
+
+
+def usual(config: RunConfig) -> RunConfig:
+    """The recipe's configuration of the same formulas, modulus, train fraction, seeds and schedule."""
+    task = TaskConfig(
+        **{name: getattr(config.task, name) for name in ("formulas", "modulus", "train_fraction", "split_seed")}
+    )
+    return RECIPES[config.recipe](task, config.schedule, config.seed)
+
+
 OF_MIXTURES = ("task_tokens", "split_per")
 """Those that only several formulas have a use for."""
 

@@ -94,12 +94,8 @@ class TableStep:
         classes: int | None = None,
     ):
         self.config, self.rows, self.optimiser = config, rows, optimiser
-        self.classes, self.num_tasks, self.device, self.num_runs = (
-            classes,
-            num_tasks,
-            torch.device(device),
-            len(weights),
-        )
+        self.num_tasks, self.device, self.num_runs = num_tasks, torch.device(device), len(weights)
+        self.classes = classes
         self.names = list(weights[0])
         self.shapes = {name: tuple(weights[0][name].shape) for name in self.names}
         self.dtype = weights[0]["embed.W_E"].dtype
@@ -153,7 +149,7 @@ class TableStep:
             key, value = found[..., :d], found[..., d:]
             scores.append((query * key.view(runs, -1, heads, e)).sum(-1))
             values.append(value.reshape(runs, -1, heads, e))
-        attention = (torch.stack(scores, -1) / (e**0.5 if c.attention.is_scaled else 1.0)).softmax(-1)  # (r, b, h, s)
+        attention = (torch.stack(scores, -1) / c.attention.divisor(e)).softmax(-1)  # (r, b, h, s)
         z = (attention.transpose(-1, -2)[..., None] * torch.stack(values, -3)).sum(-3)  # over positions
         total = z.reshape(runs, -1, d) @ out + _PickRows.apply(direct, x.rows[:, :, last], x.one_hot[last])
         neuron_logit = w["blocks.0.mlp.W_out"].transpose(1, 2) @ w["unembed.W_U"]  # (r, m, v)

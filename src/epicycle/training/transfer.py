@@ -53,9 +53,8 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
         root: Directory in which the other run lies.
 
     Raises:
-        RunError: The run is not there, has not ended, or has no such checkpoint.
+        RunError: The run is not there, has not ended, has no such checkpoint, or one that is not what its configuration says.
         ConfigError: Its model or modulus is another, or its weights have other shapes.
-        RunError: Its checkpoint is not what its configuration says.
     """
     frozen = config.frozen
     if frozen is None or frozen.source == "random":
