@@ -19,6 +19,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _study(found: Any) -> Any:
     values = found.record()["config"]
+    if "pooled" in values["resolved"]:
+        from epicycle.cli.pool import write_pooled
+
+        return write_pooled(found)
     if values["resolved"]["paper"] == "furuta2024":
         from epicycle.report.furuta2024 import write_study
         from epicycle.studies.furuta2024 import read_study

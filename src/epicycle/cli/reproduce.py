@@ -49,6 +49,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="furuta2024: grade what is there, runs that ended at a smaller bound as far as they got, and train nothing",
     )
+    parser.add_argument(
+        "--pool",
+        nargs="+",
+        metavar="LEDGER",
+        help="train nothing: grade the readings of several ledgers together (directories of studies, or their report.json), whose seeds were trained in different places",
+    )
     add_engine_options(parser)
     own = parser.add_argument_group(
         "zhou2024 on models that you have",
@@ -91,6 +97,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.seeds is not None and options.seeds < 1:
         raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
     only = _split(options.only)
+    if options.pool:
+        from epicycle.cli.pool import pool
+
+        return pool(options, given_of(options), only)
     own = {role: value for role in _ROLES if (value := getattr(options, role.replace(" ", "_")))}
     needs_model = [
         *own,
@@ -118,7 +128,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
     from epicycle.studies.zhou2024_claims import CLAIMS
 
-    _check(only, [claim.id for claim in CLAIMS if not options.model or "-" not in claim.id])
+    check_names(only, [claim.id for claim in CLAIMS if not options.model or "-" not in claim.id])
     if options.model:
         if options.arms or options.seeds is not None:
             raise ConfigError(
@@ -140,7 +150,7 @@ def _split(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _check(only: list[str], known: list[str]) -> None:
+def check_names(only: list[str], known: list[str]) -> None:
     """Refuse names that are no claims; P8 stands for P8a and P8b."""
     from epicycle.errors import ConfigError
     from epicycle.studies.ledger import whole
@@ -149,14 +159,14 @@ def _check(only: list[str], known: list[str]) -> None:
         raise ConfigError(f"got claim {unknown[0]!r}; expected some of {', '.join(known)}. Choose from these.")
 
 
-def _asked(entries: Any, only: list[str] | None) -> list[Any]:
+def asked(entries: Any, only: list[str] | None) -> list[Any]:
     """The entries that --only names, all without it."""
     from epicycle.studies.ledger import whole
 
     return [e for e in entries if not only or {e.claim.id, whole(e.claim.id)} & set(only)]
 
 
-def _as_json(entries: Any, path: Any) -> dict[str, Any]:
+def as_json(entries: Any, path: Any) -> dict[str, Any]:
     """The JSON object of a study."""
     return {
         "claims": [entry.as_json() for entry in entries],
@@ -165,7 +175,8 @@ def _as_json(entries: Any, path: Any) -> dict[str, Any]:
     }
 
 
-def _tell(entries: Any) -> None:
+def tell(entries: Any) -> None:
+    """Say every verdict."""
     from epicycle.cli.main import say
 
     for entry in entries:
@@ -186,7 +197,7 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     from epicycle.training.config import to_dict
     from epicycle.training.engine import chosen_device
 
-    _check(
+    check_names(
         only,
         [*(claim.id for claim in (*CLAIMS, *HELPED)), "A5", "T1", *(claim.id for claim in CELLS if claim.id in only)],
     )
@@ -236,9 +247,9 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     stage("writing the page", 0, 1)
     path = write_study(study, entries)
     stage.close()
-    _tell(entries)
+    tell(entries)
     say(f"report: {path}")
-    return _as_json(entries, path)
+    return as_json(entries, path)
 
 
 def _as_it_is(options: argparse.Namespace, given: dict[str, Any], conditions: Any, seeds: Any, claims: Any) -> Any:
@@ -320,9 +331,9 @@ def _given_models(options: argparse.Namespace, models: dict[str, str], only: lis
     entries = ledger(study)
     study.run.update(command=options.typed)
     path = write_model_study(study, entries)
-    shown = _asked(entries, only)
-    _tell(shown)
-    values = _as_json(shown, path)
+    shown = asked(entries, only)
+    tell(shown)
+    values = as_json(shown, path)
     if options.figures:
         values["gallery"] = _gallery(study, entries)
     say(f"report: {path}")
@@ -378,10 +389,10 @@ def reproduce_and_report(
     path = page.save(study.run.path / "report.html")
     for sentence in page.finding:
         say(sentence)
-    shown = _asked(entries, only)
+    shown = asked(entries, only)
     if only:
-        _tell(shown)
-    values = _as_json(shown, path)
+        tell(shown)
+    values = as_json(shown, path)
     if getattr(options, "figures", False):
         values["gallery"] = _gallery(study, entries)
     say(f"report: {path}")

@@ -21,7 +21,7 @@ def ledger_section(entries: Sequence[Entry], caveat: str) -> Section:
         ["claim", "verdict", "why", "what would settle it"],
         [[e.claim.id, e.verdict, e.reason, e.needs] for e in entries],
     )
-    return Section("ledger", "Ledger", "Every claim of the paper that this preset can grade, and those it cannot.", body,
+    return Section("ledger", "Ledger", "Claims of the paper with their verdicts; published and measured values stand apart.", body,
                    (caveat, "Confirmed: the rule holds in every seed of at least three (in one reading where nothing is trained); refuted: in none; undetermined: otherwise, or fewer can tell."))  # fmt: skip
 
 

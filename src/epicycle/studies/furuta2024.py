@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from epicycle.errors import ConfigError
 from epicycle.runs.directory import Run, create_run, open_run, run_id
 from epicycle.runs.provenance import provenance
-from epicycle.sweep.grid import Condition, Grid
+from epicycle.sweep.grid import Condition, Grid, condition_of
 from epicycle.sweep.jobs import Engine, JobProgress
 from epicycle.sweep.sweep import sweep
 from epicycle.tasks.modular import TaskConfig
@@ -245,10 +245,5 @@ def read_study(run: Run) -> Study:
         min_steps=values.get("min_steps", 0),
         hold_evaluations=values["hold_evaluations"],
     )
-    conditions = tuple(
-        Condition(
-            tuple(c["formulas"]), c["fraction"], tuple(c["parts"]), c["source"], c.get("modulus", 97), c.get("steps")
-        )
-        for c in values["conditions"]
-    )
+    conditions = tuple(map(condition_of, values["conditions"]))
     return Study(run, chosen, conditions, stand_ins=values.get("stand_ins", False))

@@ -42,6 +42,18 @@ class Condition(NamedTuple):
         return self._replace(parts=(), source=None, steps=None)
 
 
+def condition_of(values: Mapping[str, Any]) -> Condition:
+    """The condition that JSON holds."""
+    return Condition(
+        tuple(values["formulas"]),
+        values["fraction"],
+        tuple(values["parts"]),
+        values["source"],
+        values.get("modulus", 97),
+        values.get("steps"),
+    )
+
+
 class Grid:
     """Runs on disk by condition and seed.
 

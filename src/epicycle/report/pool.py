@@ -1,0 +1,111 @@
+"""The page of several ledgers pooled: the claims, where each reading is from, what was trained."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import escape
+
+from epicycle.report.ledger import ledger_section, verdict_counts
+from epicycle.report.page import Page, Section, Tile, table
+from epicycle.report.references import REFERENCES
+from epicycle.runs.directory import Run
+from epicycle.studies.pool import Ledger, Pooled, trainings
+
+
+def numbers(ledgers: Sequence[Ledger], found: Sequence[Pooled], command: str) -> dict[str, Any]:
+    """Every number of the page. Pooled ledgers are no input of another pool: pool what they are made of."""
+    return {
+        "pooled": [
+            {"name": each.name, "bound": each.bound, "seeds": each.seeds, "claims": len(each.numbers["claims"]), "command": each.numbers.get("command", ""),
+             "provenance": each.numbers["provenance"]} for each in ledgers],
+        "command": command,
+        "claims": [each.as_json() for each in found],
+        "runs": [one.run | {"ledger": one.ledger} for one in trainings(ledgers)],
+    }  # fmt: skip
+
+
+def _ledgers(ledgers: Sequence[Ledger]) -> Section:
+    rows = [
+        [
+            each.name,
+            f"{each.bound:,}" if each.bound else "all equally long",
+            ", ".join(map(str, each.seeds)),
+            len(each.numbers["claims"]),
+            str(each.numbers["provenance"].get("revision") or "installed")[:12],
+            each.numbers.get("command", ""),
+        ]
+        for each in ledgers
+    ]
+    return Section("ledgers", "The ledgers", "What was pooled.", table(["ledger", "bound on steps", "seeds", "claims", "revision", "command"], rows))  # fmt: skip
+
+
+def _origins(found: Sequence[Pooled]) -> Section:
+    rows = []
+    for each in found:
+        seeds: dict[str, list[str]] = {}
+        for name, reading in zip(each.ledgers, each.entry.readings, strict=True):
+            seeds.setdefault(name, []).append(str(reading.seed))
+        said = "; ".join(f"{', '.join(own)} of {name}" for name, own in seeds.items())
+        rows.append([each.entry.claim.id, said, "; ".join(each.otherwise)])
+    return Section("origins", "Where readings are from", "A seed counts once.", table(["claim", "seeds", "what other ledgers say otherwise"], rows),
+                   ("Where several ledgers have a seed, the reading counts that is final rather than open, then the one whose runs were looked at longest, then the first given; never the one that says a certain thing.",
+                    "A seed that was open on one machine and is trained again on another with other rounding is a new draw, not the rest of the old run."))  # fmt: skip
+
+
+def _trainings(ledgers: Sequence[Ledger]) -> Section | None:
+    rows = [
+        [
+            one.run["label"],
+            str(one.run["seed"]),
+            "" if one.first is None else f"{one.first:,}",
+            f"{one.trained:,}",
+            f"{one.run['final']['test_accuracy']:.1%}",
+            one.ledger,
+        ]
+        for one in trainings(ledgers)
+    ]
+    if not rows:
+        return None
+    return Section("trainings", "Trainings", "Every training once, as far as any ledger followed it.",
+                   table(["condition", "seed", "grokked at", "trained for", "final test accuracy", "ledger"], rows),
+                   ("Two transfers of one condition and seed are two trainings if their sources differ. Where one seed went two ways, both are there.",))  # fmt: skip
+
+
+def pool_page(ledgers: Sequence[Ledger], found: Sequence[Pooled], files: Sequence[str]) -> Page:
+    """The report.
+
+    Args:
+        ledgers: What was pooled.
+        found: Its claims.
+        files: The ledgers' files, as they were given.
+    """
+    entries, paper = [each.entry for each in found], ledgers[0].paper
+    counts, seeds = verdict_counts(entries), sorted({seed for each in ledgers for seed in each.seeds})
+    named = lambda verdict: ", ".join(e.claim.id for e in entries if e.verdict == verdict) or "none"  # noqa: E731
+    rest = f", {counts['not run']} not run" if counts["not run"] else ""
+    finding = (f"Of {len(entries)} claims in {len(ledgers)} ledgers with {len(seeds)} seeds, {counts['confirmed']} are confirmed, {counts['refuted']} refuted, {counts['undetermined']} undetermined{rest}.",
+               f"Confirmed: {named('confirmed')}. Refuted: {named('refuted')}. Undetermined: {named('undetermined')}.")  # fmt: skip
+    tiles = (Tile("confirmed", str(counts["confirmed"]), f"of {len(entries)} claims"), Tile("refuted", str(counts["refuted"]), "the rule holds in no seed"),
+             Tile("undetermined", str(counts["undetermined"]), "seeds disagree, or too few can tell"), Tile("seeds", str(len(seeds)), f"in {len(ledgers)} ledgers"))  # fmt: skip
+    command = " ".join(["epicycle reproduce", paper, "--pool", *map(shlex.quote, files)])
+    body = f"<pre>{escape(command)}</pre>" + "".join(
+        f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in ("epicycle", paper)
+    )
+    sections = [
+        ledger_section(entries, "Nothing was trained for this page: it grades the readings of other ledgers."),
+        _origins(found),
+        _ledgers(ledgers),
+        _trainings(ledgers),
+        Section("provenance", "How to run this again", "The command, the papers.", body),
+    ]
+    doubts = ("A verdict with three seeds is weak: three of three leaves a success rate anywhere between 44 and 100 % possible (Wilson).",
+              "Readings are taken as the ledgers have them; that they were measured as they say can be told from their runs alone.")  # fmt: skip
+    return Page(f"{paper}: {len(ledgers)} ledgers", "Several ledgers pooled", finding, tiles, doubts, tuple(s for s in sections if s is not None),
+                numbers(ledgers, found, command))  # fmt: skip
+
+
+def write_pool(run: Run, ledgers: Sequence[Ledger], found: Sequence[Pooled], files: Sequence[str]) -> Path:
+    """Write report.html and report.json into a run's directory; returns the path of the former."""
+    return pool_page(ledgers, found, files).save(run.path / "report.html")
