@@ -320,7 +320,7 @@ def test_spectrum_of_rows_with_numbers_and_of_similarities(tmp_path, capsys):
 def test_filled_gaps_make_no_periods():
     """White rows with every tenth number missing: without gaps in the nulls the filling itself would look like a period."""
     false, naive = 0, 0
-    for seed in range(8):
+    for seed in range(5):
         numbers = np.array([n for n in range(200) if n % 10 != 3])
         rows = np.random.default_rng(seed).standard_normal((len(numbers), 256))
         table, filled = placed(rows, numbers)
@@ -329,7 +329,7 @@ def test_filled_gaps_make_no_periods():
         if seed == 0:  # as it was: filled rows permuted like the others
             naive = len(matrix_spectrum(table, draws=99).key_frequencies)
     assert naive > 0
-    assert false <= 4  # of 24 at the 5 % level
+    assert false <= 3  # of 15 at the 5 % level: exceeded in 0.5 % of cases
 
 
 def test_what_was_never_asked_is_not_measured(tmp_path, capsys):

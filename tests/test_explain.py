@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import adjusted_mutual_info_score
 
 from epicycle.analysis.ablation import AblationConfig, band_ablations
 from epicycle.analysis.answers import error_types
-from epicycle.analysis.embedding import at_period, embedding_spectrum, number_map
+from epicycle.analysis.embedding import adjusted_mutual_information, at_period, embedding_spectrum, number_map
 from epicycle.analysis.explain import ExplainConfig, explain, open_explanation
 from epicycle.analysis.explanation_json import as_json
 from epicycle.analysis.modules import constant_guess, readings, top_waves
@@ -252,6 +253,15 @@ def test_embedding_measures_see_what_was_planted():
     assert places.agreement_magnitude > 0.99
     assert places.agreement_last_digit < 0.05
     assert places.tsne.shape == (100, 2)
+
+
+@pytest.mark.parametrize(("numbers", "clusters", "labels"), [(50, 10, 10), (520, 10, 2), (20, 3, 20), (30, 4, 1)])
+def test_agreement_of_dealt_clusters_is_that_of_scikit_learn(numbers, clusters, labels):
+    generator = np.random.default_rng(numbers)
+    cluster, named = generator.integers(clusters, size=numbers) * 3, generator.integers(labels, size=numbers)
+    dealt = np.stack([generator.permutation(cluster) for _ in range(20)])
+    expected = [adjusted_mutual_info_score(named, each) for each in dealt]
+    np.testing.assert_allclose(adjusted_mutual_information(named, dealt), expected, atol=1e-13)
 
 
 def test_ablations_refuse_what_leaves_nothing(model):

@@ -139,7 +139,7 @@ def test_products_are_refuted_by_brute_force():
     """Modulo 5 all g1 and g2 are tried, zeros and repetitions too, wherever the procedure says no."""
     p, tried = 5, []
     inner = np.array([g for g in itertools.product(range(p), repeat=p) if not any(g) or next(filter(None, g)) == 1])
-    for seed in range(14):
+    for seed in range(9):
         generator = np.random.default_rng(seed)
         g1, g2 = generator.integers(0, p, (2, p))
         planted = generator.integers(0, 3, p)[g1[:, None] * g2 % p]

@@ -329,6 +329,30 @@ def test_gradients_of_a_function_of_the_sum_are_symmetric():
     assert cosines[2 * p + 5, 3] == pytest.approx(float(expected), abs=1e-5)
 
 
+@pytest.mark.parametrize(("form", "operands", "biases"), [
+    (Attention(), (0, 2), False), (Attention(0.3), (0, 2), True), (Attention(1.0, False), (0, 1), True), (Attention(0.0), (0, 2), False),
+])  # fmt: skip
+def test_gradients_by_the_operands_are_those_of_autograd(form, operands, biases):
+    """Of the plain forward pass, where the second operand asks and where it does not."""
+    p = 7
+    weights = initial_weights(
+        ModelConfig(width=32, num_heads=2, mlp_width=48, positions=biases, biases=biases), p + 1, 3, 0
+    )
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda tensor: torch.randn(tensor.shape, generator=generator, dtype=torch.float64) / tensor.shape[-1] ** 0.5  # noqa: E731
+    weights = {name: draw(tensor) for name, tensor in weights.items()}
+    a, b = np.divmod(np.arange(p * p), p)
+    tokens = np.insert(np.stack([a, b], 1), 3 - operands[1], p, 1)
+    cosines = gradient_cosines(weights, tokens, p, operands, form)
+    x = weights["embed.W_E"].T[torch.from_numpy(tokens)].requires_grad_()
+    logits = forward(weights, torch.from_numpy(tokens), form, x).logits[:, -1]
+    for c in range(p):
+        [gradient] = torch.autograd.grad(logits[:, c].sum(), x, retain_graph=True)
+        expected = torch.nn.functional.cosine_similarity(gradient[:, operands[0]], gradient[:, operands[1]], dim=1)
+        np.testing.assert_allclose(cosines[:, c], expected, atol=1e-12)
+    assert cosines.min() < 0.9  # not all alike
+
+
 def test_what_cannot_be_meant_is_refused(tmp_path, capsys):
     """A model of two positions with three operands, a pizza model at another modulus, a negative step, two models without a key."""
     config = ModelConfig(width=16, num_heads=2, mlp_width=16, positions=True, biases=True, readout="pair")

@@ -152,7 +152,7 @@ def test_sequence_loss_asks_for_every_token(base):
 def test_killed_and_resumed_is_bit_identical(tmp_path, dropout):
     shape = ShapeConfig(num_layers=1, width=32, num_heads=2, context=32, dropout=dropout)
     config = PretrainConfig(
-        text=NumberTextConfig(largest=49), shape=shape, step=StepConfig(steps=400, batch=8, evaluate_every=20)
+        text=NumberTextConfig(largest=49), shape=shape, step=StepConfig(steps=240, batch=8, evaluate_every=20)
     )
     whole = pretrain(config, tmp_path / "whole")
     code = (

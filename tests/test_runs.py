@@ -63,7 +63,7 @@ def test_stopped_and_resumed_is_bit_identical(cut_at, tiny, tmp_path, stop_at):
 
 
 def test_killed_process_resumes_bit_identical(tiny, tmp_path):
-    arguments = ["grok", "a+b", "--modulus", "11", "--train-fraction", "0.5", "--max-steps", "3000", "--evaluate-every",
+    arguments = ["grok", "a+b", "--modulus", "11", "--train-fraction", "0.5", "--max-steps", "1500", "--evaluate-every",
                  "50", "--measure-every", "100", "--checkpoint-every", "100", "--hold-evaluations", "0", "--threads", "1",
                  "--device", "cpu"]  # fmt: skip
     command = [sys.executable, "-m", "epicycle", *arguments, "--out"]

@@ -13,7 +13,8 @@ import torch
 from epicycle.analysis.progress import pair_grid
 from epicycle.errors import DataError
 from epicycle.models.config import SCALED_SOFTMAX, Attention
-from epicycle.models.plain import Weights, forward
+from epicycle.models.plain import Weights
+from epicycle.models.readout import read_out
 from epicycle.models.sites import embedding
 from epicycle.results import Result
 from epicycle.tasks.modular import Task
@@ -93,14 +94,31 @@ def gradient_cosines(
         form: Of the model's attention.
     """
     w = {name: tensor.detach().double() for name, tensor in weights.items()}
-    ids = torch.from_numpy(tokens)
-    x = w["embed.W_E"].T[ids].requires_grad_()
-    logits = forward(w, ids, form, x).logits[:, -1, :p]
+    w_q, w_k, w_v = (w[f"blocks.0.attn.W_{name}"] for name in "QKV")
+    w_o, w_in, w_out = w["blocks.0.attn.W_O"], w["blocks.0.mlp.W_in"], w["blocks.0.mlp.W_out"]
+    x = w["embed.W_E"].T[torch.from_numpy(tokens)] + w.get("pos_embed.W_pos", torch.zeros(1, 1))
+    divisor, last = form.divisor(w_q.shape[1]), x.shape[1] - 1
+    query = torch.einsum("hed,bd->bhe", w_q, x[:, last])
+    key, value = (torch.einsum("hed,bsd->bshe", each, x) for each in (w_k, w_v))
+    soft = (torch.einsum("bhe,bshe->bsh", query, key) / divisor).softmax(1)
+    pattern = form.rate * soft + 1 - form.rate
+    residual = x[:, last] + torch.einsum("bsh,bshe->bhe", pattern, value).flatten(1) @ w_o.T
+    is_on = (residual @ w_in.T + w.get("blocks.0.mlp.b_in", torch.zeros(1)) > 0).double()
     found = np.empty((len(tokens), p))
-    for c in range(p):
-        [gradient] = torch.autograd.grad(logits[:, c].sum(), x, retain_graph=c + 1 < p)
-        first, second = gradient[:, operands[0]], gradient[:, operands[1]]
-        found[:, c] = torch.nn.functional.cosine_similarity(first, second, dim=1, eps=1e-300).numpy()
+    for c in range(p):  # the chain rule from the logit back to each operand
+        unembedding = w["unembed.W_U"][:, c]
+        above = unembedding + (is_on * (unembedding @ w_out)) @ w_in  # by the stream after attention
+        heads = (above @ w_o).view(query.shape)
+        told = torch.einsum("bhe,bshe->bsh", heads, value)
+        scores = form.rate * soft * (told - (soft * told).sum(1, keepdim=True)) / divisor
+        gradients = []
+        for s in operands:
+            own = torch.einsum("bhe,hed->bd", pattern[:, s, :, None] * heads, w_v)
+            own += torch.einsum("bhe,hed->bd", scores[:, s, :, None] * query, w_k)
+            if s == last:  # it asks, too
+                own += above + torch.einsum("bhe,hed->bd", torch.einsum("bsh,bshe->bhe", scores, key), w_q)
+            gradients.append(own)
+        found[:, c] = torch.nn.functional.cosine_similarity(*gradients, dim=1, eps=1e-300).numpy()
     return found
 
 
@@ -126,9 +144,8 @@ def clock_or_pizza(
         )
     p = task.config.modulus
     tokens, _, _ = pair_grid(task, config, index)
-    with torch.no_grad():
-        double = {name: tensor.detach().double() for name, tensor in weights.items()}
-        logits = forward(double, torch.from_numpy(tokens), config.model.attention).logits[:, -1, :p].numpy()
+    double = {name: tensor.detach().double() for name, tensor in weights.items()}
+    logits = read_out(double, torch.from_numpy(tokens), config.model.attention).logits[:, :p].numpy()
     a, b = np.divmod(np.arange(p * p), p)
     operands = (0, 2) if config.model.readout == "operand" else (0, 1)
     cosines = gradient_cosines(weights, tokens, p, operands, config.model.attention)
