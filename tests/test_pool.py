@@ -85,54 +85,100 @@ def test_seeds_of_different_places_make_a_verdict(tmp_path):
     assert pool(here, there).entry.verdict == "undetermined"
     more = ledger(tmp_path / "more.json", [holds(1)])
     found = pool(here, there, more)
-    assert (found.entry.verdict, found.ledgers, found.otherwise) == ("confirmed", ("here", "more", "there"), ())
+    assert (found.entry.verdict, found.ledgers, found.apart) == ("confirmed", ("here", "more", "there"), ())
     never = ledger(tmp_path / "never.json", [holds(1, False)])
     found = pool(here, there, never)
-    assert found.entry.verdict == "undetermined" and "2 of 3" in found.entry.reason
+    assert found.entry.verdict == "undetermined" and "2 of 3 seeds" in found.entry.reason
 
 
-def test_which_ledger_a_seed_is_taken_from_does_not_depend_on_what_it_says(tmp_path):
-    yes = ledger(tmp_path / "yes.json", [holds(0)], runs=[(0, 2000, 10_000)])
-    no = ledger(tmp_path / "no.json", [holds(0, False)], runs=[(0, None, 300_000)])
-    for first, second in ((yes, no), (no, yes)):  # equal looks: the first given
+def test_readings_of_one_seed_that_differ_all_count(tmp_path):
+    """A verdict never depends on the order of ledgers, nor on which of two trainings of a seed ended first."""
+    three = ledger(tmp_path / "three.json", [holds(s) for s in (0, 1, 2)], runs=[(s, 5_000, 10_000) for s in (0, 1, 2)])
+    no = ledger(tmp_path / "no.json", [holds(2, False)], runs=[(2, None, 300_000)])
+    for first, second in ((three, no), (no, three)):
         found = pool(first, second)
-        assert found.ledgers == (first.stem,)
-        assert found.otherwise == (
-            f"seed 0: {'the rule holds' if first is yes else 'it does not hold'} in {first.stem}, {'the rule holds' if second is yes else 'it does not hold'} in {second.stem}",
-        )
-    brief = ledger(tmp_path / "brief.json", [holds(0, False)], bound=20_000, runs=[(0, None, 20_000)])
-    assert pool(brief, yes).ledgers == ("yes",)
-    assert pool(brief, no).ledgers == ("no",)
-    short = ledger(tmp_path / "short.json", [is_open(0)], runs=[(0, None, 20_000)])
-    long = ledger(tmp_path / "long.json", [is_open(0, 0.8)], runs=[(0, None, 100_000)])
-    absent = ledger(tmp_path / "absent.json", [{"seed": 0, "is_censored": True, "missing": "all"}])
-    assert pool(absent, short, long).ledgers == ("long",)
+        assert found.entry.verdict == "undetermined"
+        assert "the rule holds in 3 of 4 trainings of 3 seeds" in found.entry.reason
+        assert sorted(r.seed for r in found.entry.readings) == [0, 1, 2, 2]
+    again = ledger(tmp_path / "again.json", [holds(2)], runs=[(2, 7_000, 10_000)])
+    found = pool(three, again)  # a second training that says the same is no fourth seed
+    assert (found.entry.verdict, found.ledgers) == ("confirmed", ("three", "three", "three"))
+    late = ledger(tmp_path / "late.json", [is_open(2)], runs=[(2, None, 299_900)])
+    found = pool(three, late)  # open long after the other had grokked: another training
+    assert found.entry.verdict == "undetermined" and "1 of 4 were not looked at long enough" in found.entry.reason
+    assert "another training of this seed" in found.entry.readings[-1].note
+    early = ledger(tmp_path / "early.json", [is_open(2)], runs=[(2, None, 4_900)])
+    found = pool(early, three)  # it may be the beginning of the same
+    assert (found.entry.verdict, found.ledgers) == ("confirmed", ("three", "three", "three"))
+
+
+def test_what_can_tell_nothing_hides_no_reading(tmp_path):
+    """A final reading without an answer stands back behind one with an answer, whichever, and is more than an open one."""
+    nothing = {"seed": 1, "note": "nothing to follow"}
+    some = ledger(tmp_path / "some.json", [holds(0), holds(1, False), holds(2), holds(3)], bound=100_000)
+    final = ledger(tmp_path / "final.json", [nothing], runs=[(1, None, 300_000)])
+    for first, second in ((some, final), (final, some)):
+        assert "3 of 4 seeds" in pool(first, second).entry.reason
+    open_ = ledger(tmp_path / "open.json", [is_open(1)], runs=[(1, None, 100_000)])
+    rest = ledger(tmp_path / "rest.json", [holds(0), holds(2), holds(3)])
+    assert pool(open_, rest).entry.verdict == "undetermined"
+    assert pool(open_, rest, final).entry.verdict == "confirmed"
+    short = ledger(tmp_path / "short.json", [is_open(1)], runs=[(1, None, 20_000)])
+    assert pool(short, open_).ledgers == ("open",)
+    absent = ledger(tmp_path / "absent.json", [{"seed": 1, "is_censored": True, "missing": "all"}])
     assert pool(absent, short).ledgers == ("short",)
-    assert pool(long, no, short).ledgers == ("no",)  # final rather than open
+    never = ledger(tmp_path / "never.json", [{"seed": s, "is_censored": True, "missing": "all"} for s in (4, 5)], verdict="not run")  # fmt: skip
+    assert pool(rest, never).entry.verdict == "confirmed"  # a ledger that never ran it has no part in it
+    assert pool(never).entry.verdict == "not run"
 
 
 def test_only_readings_of_one_rule_and_one_setting_are_pooled(tmp_path):
-    now = ledger(tmp_path / "now.json", [holds(0)], bound=8_000)
+    now = ledger(tmp_path / "now.json", [holds(0)], bound=100_000)
     earlier = ledger(tmp_path / "earlier.json", [holds(1)], min_steps=4_000)
-    old = ledger(tmp_path / "old.json", [holds(2)], rule="0.9 somewhere", verdict="confirmed")
-    found = pool(now, earlier, old)
-    assert found.ledgers == ("earlier",)  # looked at longest
-    assert found.otherwise == (
-        "undetermined in now, which is not pooled: its settings are others: min_steps 10000",
+    brief = ledger(tmp_path / "brief.json", [holds(3)], bound=20_000)
+    old = ledger(tmp_path / "old.json", [holds(s) for s in range(4)], rule="0.9 somewhere", verdict="confirmed")
+    found = pool(now, earlier, old, brief)
+    assert found.ledgers == ("earlier",)  # as many seeds as the other, looked at longer
+    assert found.apart == (
+        "undetermined in now, which is not pooled: its settings are others: min_steps 10000, weights read up to step 60000",
         "confirmed in old, which is not pooled: its rule is 0.9 somewhere",
+        "undetermined in brief, which is not pooled: its settings are others: min_steps 10000, weights read up to step 20000",
     )
+    more = ledger(tmp_path / "more.json", [holds(2)], bound=300_000)  # the same settings as `now`
+    assert pool(now, earlier, old, brief, more).ledgers == ("now", "more")
     found = pool(old)
-    assert found.entry.claim.rule == "0.9 somewhere" and found.otherwise[0].startswith("today's rule is another: 0.99")
+    assert found.entry.claim.rule == "0.9 somewhere" and found.apart[0].startswith("today it is another: a + b groks")
     assert found.as_json()["measured_is"] == "lowest best test accuracy"
-    unrun = ledger(tmp_path / "unrun.json", [], verdict="not run")
-    assert pool(old, unrun).ledgers == ("old",)
+
+
+def test_one_reading_that_needs_no_seeds_is_disputed_both_ways(tmp_path):
+    """C35 is told by one reading: of two that contradict each other none wins."""
+    base = json.loads(ledger(tmp_path / "x.json", [holds(0)]).read_text())
+    claim = next(c for c in CLAIMS if c.id == "C35")
+    for name, value in (("yes", True), ("no", False)):
+        entry = base["claims"][0] | {"id": "C35", "statement": claim.statement, "rule": claim.rule, "readings": [holds(0, value) | {"note": ""}]}  # fmt: skip
+        (tmp_path / f"{name}.json").write_text(json.dumps(base | {"claims": [entry], "runs": []}))
+    assert pool(tmp_path / "yes.json").entry.verdict == "confirmed"
+    for order in (("yes", "no"), ("no", "yes")):
+        assert pool(*(tmp_path / f"{name}.json" for name in order)).entry.verdict == "undetermined"
 
 
 def test_a_seed_that_went_two_ways_is_two_trainings(tmp_path):
     one = ledger(tmp_path / "one.json", [holds(0)], runs=[(0, 5_000, 10_000), (1, None, 4_000), (2, None, 9_000)])
     two = ledger(tmp_path / "two.json", [is_open(0)], runs=[(0, None, 30_000), (1, 6_000, 8_000), (2, None, 20_000)])
-    found = [(t.run["seed"], t.first, t.trained, t.ledger) for t in trainings(read_ledgers([one, two]))]
+    found = [(t.seed, t.first, t.trained, t.ledger) for t in trainings(read_ledgers([one, two]))]
     assert found == [(0, 5_000, 10_000, "one"), (0, None, 30_000, "two"), (1, 6_000, 8_000, "two"), (2, None, 20_000, "two")]  # fmt: skip
+
+
+@pytest.mark.parametrize("paper", ["furuta2024", "zhou2024"])
+def test_the_order_of_committed_ledgers_changes_no_verdict(paper):
+    paths = sorted(RESULTS.glob(f"{paper}-*.json"))
+    claims = FURUTA2024 if paper == "furuta2024" else ZHOU2024
+    ways = [
+        {each.entry.claim.id: (each.entry.verdict, each.entry.reason.split(". ")[0]) for each in pooled(read_ledgers(order), claims)}
+        for order in (paths, paths[::-1], paths[1:] + paths[:1])
+    ]  # fmt: skip
+    assert ways[0] == ways[1] == ways[2] and len(ways[0]) > 20
 
 
 def test_pooling_from_the_command_line(tmp_path, capsys, browse):
@@ -157,6 +203,13 @@ def test_pooling_from_the_command_line(tmp_path, capsys, browse):
     capsys.readouterr()
     assert main(["reproduce", "furuta2024", "--out", str(tmp_path / "runs"), "--pool", str(page.parent)]) == 2
     assert "report.json of a finished" in capsys.readouterr().err
+    (tmp_path / "report").mkdir()  # a directory's name is the ledger's, even this one
+    (tmp_path / "report" / "report.json").write_text(there.read_text())
+    assert main([*words[:4], "--pool", str(tmp_path / "report"), "--only", "C1", "--json"]) == 0
+    page = Path(json.loads(capsys.readouterr().out)["report"]).with_suffix(".json")
+    before = json.loads(page.read_text())
+    assert main(["report", str(page.parent)]) == 0
+    assert json.loads(page.read_text()) == before and before["claims"][0]["readings"][0]["ledger"] == "report"
 
 
 def test_bad_ledgers_are_one_sentence(tmp_path, capsys):
@@ -172,10 +225,10 @@ def test_bad_ledgers_are_one_sentence(tmp_path, capsys):
     same.write_bytes(good.read_bytes())
     zhou = RESULTS / "zhou2024-laptop.json"
     for paths, said in (
-        ([tmp_path / "nowhere.json"], "nowhere.json; expected the report.json"),
-        ([tmp_path], "report.json; expected the report.json"),
-        ([torn], "torn.json; expected"),
-        ([good, half], "half.json; expected"),
+        ([tmp_path / "nowhere.json"], "nowhere.json'; expected the report.json"),
+        ([tmp_path], "report.json'; expected the report.json"),
+        ([torn], "torn.json'; expected"),
+        ([good, half], "half.json'; expected"),
         ([good, twice], "two ledgers named good"),
         ([good, same], "same.json, which is good again"),
         ([good, zhou], "ledgers of furuta2024 and zhou2024"),
@@ -183,6 +236,10 @@ def test_bad_ledgers_are_one_sentence(tmp_path, capsys):
         ([RESULTS / "number-text-laptop.json"], "expected the report.json"),
         ([good, "--seeds", "3"], "--pool with --seeds"),
         ([good, "--no-train"], "--pool with --no-train"),
+        ([good, "--preset", "full"], "--pool with --preset"),
+        ([good, "--engine", "ray"], "--pool with --engine"),
+        ([good, "--max-steps", "0"], "--pool with --max-steps"),
+        ([tmp_path / ("long" * 100)], "expected the report.json"),
         ([good, "--only", "C99"], "C99"),
     ):
         words = ["reproduce", "furuta2024", "--out", str(tmp_path / "runs"), "--pool", *map(str, paths)]
@@ -191,3 +248,35 @@ def test_bad_ledgers_are_one_sentence(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
     with pytest.raises(ConfigError):
         read_ledgers([good, good])
+
+
+@pytest.mark.parametrize("change", [
+    lambda n: n.update(claims={}), lambda n: n.update(claims=[]), lambda n: n.update(preset=[]), lambda n: n.update(preset="quick"),
+    lambda n: n["preset"].update(max_steps=None), lambda n: n["preset"].update(max_steps=float("nan")), lambda n: n.update(command=3), lambda n: n.update(provenance=[]),
+    lambda n: n["claims"][0].update(id=["C1a"]), lambda n: n["claims"][0].update(verdict="true"), lambda n: n["claims"][0].update(statement="\x1b[31mred"),
+    lambda n: n["claims"][0]["readings"][0].update(seed="0"), lambda n: n["claims"][0]["readings"][0].update(seed=0.5), lambda n: n["claims"][0]["readings"][0].update(seed=True),
+    lambda n: n["claims"][0]["readings"][0].update(holds="False"), lambda n: n["claims"][0]["readings"][0].update(value="1"),
+    lambda n: n["claims"][0]["readings"][0].update(value=10**400), lambda n: n["claims"][0]["readings"][0].update(control=float("inf")),
+    lambda n: n["claims"][0]["readings"][0].update(what=["x"]), lambda n: n["claims"][0]["readings"][0].update(missing="most"), lambda n: n["claims"][0]["readings"][0].update(note="\ud800"),
+    lambda n: n["claims"][0].update(readings=2 * n["claims"][0]["readings"]), lambda n: n["runs"][0]["steps"].update(trained="many"), lambda n: n["runs"][0]["final"].update(test_accuracy=None),
+    lambda n: n["runs"][0].update(source="x"), lambda n: n["runs"][0]["condition"].update(fraction="0.3"),
+])  # fmt: skip
+def test_wrong_types_are_refused_before_anything_is_written(tmp_path, capsys, change):
+    numbers = json.loads(ledger(tmp_path / "a.json", [holds(0)], runs=[(0, 2_000, 10_000)]).read_text())
+    change(numbers)
+    (tmp_path / "a.json").write_text(json.dumps(numbers))
+    words = ["reproduce", "furuta2024", "--out", str(tmp_path / "runs"), "--pool", str(tmp_path / "a.json")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "expected the report.json" in error and "\x1b" not in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_deep_nesting_and_a_bound_beyond_the_paper_are_refused(tmp_path, capsys):
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    assert (
+        main(["reproduce", "furuta2024", "--out", str(tmp_path / "runs"), "--pool", str(tmp_path / "deep.json")]) == 2
+    )
+    assert "expected the report.json" in capsys.readouterr().err
+    assert main(["reproduce", "furuta2024", "--out", str(tmp_path / "runs"), "--max-steps", "400000", "--plan"]) == 2
+    assert "at most the 300,000" in capsys.readouterr().err and not (tmp_path / "runs").exists()

@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
     from epicycle.studies.zhou2024_claims import CLAIMS
 
-    check_names(only, [claim.id for claim in CLAIMS if not options.model or "-" not in claim.id])
+    _check(only, [claim.id for claim in CLAIMS if not options.model or "-" not in claim.id])
     if options.model:
         if options.arms or options.seeds is not None:
             raise ConfigError(
@@ -150,7 +150,7 @@ def _split(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def check_names(only: list[str], known: list[str]) -> None:
+def _check(only: list[str], known: list[str]) -> None:
     """Refuse names that are no claims; P8 stands for P8a and P8b."""
     from epicycle.errors import ConfigError
     from epicycle.studies.ledger import whole
@@ -159,7 +159,7 @@ def check_names(only: list[str], known: list[str]) -> None:
         raise ConfigError(f"got claim {unknown[0]!r}; expected some of {', '.join(known)}. Choose from these.")
 
 
-def asked(entries: Any, only: list[str] | None) -> list[Any]:
+def _asked(entries: Any, only: list[str] | None) -> list[Any]:
     """The entries that --only names, all without it."""
     from epicycle.studies.ledger import whole
 
@@ -197,7 +197,7 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
     from epicycle.training.config import to_dict
     from epicycle.training.engine import chosen_device
 
-    check_names(
+    _check(
         only,
         [*(claim.id for claim in (*CLAIMS, *HELPED)), "A5", "T1", *(claim.id for claim in CELLS if claim.id in only)],
     )
@@ -331,7 +331,7 @@ def _given_models(options: argparse.Namespace, models: dict[str, str], only: lis
     entries = ledger(study)
     study.run.update(command=options.typed)
     path = write_model_study(study, entries)
-    shown = asked(entries, only)
+    shown = _asked(entries, only)
     tell(shown)
     values = as_json(shown, path)
     if options.figures:
@@ -389,7 +389,7 @@ def reproduce_and_report(
     path = page.save(study.run.path / "report.html")
     for sentence in page.finding:
         say(sentence)
-    shown = asked(entries, only)
+    shown = _asked(entries, only)
     if only:
         tell(shown)
     values = as_json(shown, path)

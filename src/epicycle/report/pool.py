@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from markupsafe import escape
@@ -10,35 +9,33 @@ from markupsafe import escape
 from epicycle.report.ledger import ledger_section, verdict_counts
 from epicycle.report.page import Page, Section, Tile, table
 from epicycle.report.references import REFERENCES
-from epicycle.runs.directory import Run
 from epicycle.studies.pool import Ledger, Pooled, trainings
+
+COUNTING = (
+    "Of a seed that several ledgers have, readings that say the same count once. Those that differ all count, and so does one that was still open at a step by which the run of another ledger had "
+    "grokked: these are two trainings of one seed, since processors round differently, and to keep one of them would choose by the outcome."
+)
 
 
 def numbers(ledgers: Sequence[Ledger], found: Sequence[Pooled], command: str) -> dict[str, Any]:
     """Every number of the page. Pooled ledgers are no input of another pool: pool what they are made of."""
     return {
-        "pooled": [
-            {"name": each.name, "bound": each.bound, "seeds": each.seeds, "claims": len(each.numbers["claims"]), "command": each.numbers.get("command", ""),
-             "provenance": each.numbers["provenance"]} for each in ledgers],
+        "paper": ledgers[0].paper,
+        "pooled": [each.as_json() for each in ledgers],
         "command": command,
+        "counting": COUNTING,
         "claims": [each.as_json() for each in found],
-        "runs": [one.run | {"ledger": one.ledger} for one in trainings(ledgers)],
-    }  # fmt: skip
+        "trainings": [each.as_json() for each in trainings(ledgers)],
+    }
 
 
 def _ledgers(ledgers: Sequence[Ledger]) -> Section:
     rows = [
-        [
-            each.name,
-            f"{each.bound:,}" if each.bound else "all equally long",
-            ", ".join(map(str, each.seeds)),
-            len(each.numbers["claims"]),
-            str(each.numbers["provenance"].get("revision") or "installed")[:12],
-            each.numbers.get("command", ""),
-        ]
+        [each.name, f"{each.bound:,}" if each.bound else "all equally long", ", ".join(map(str, each.seeds)), len(each.graded), each.revision, each.command]
         for each in ledgers
-    ]
-    return Section("ledgers", "The ledgers", "What was pooled.", table(["ledger", "bound on steps", "seeds", "claims", "revision", "command"], rows))  # fmt: skip
+    ]  # fmt: skip
+    return Section("ledgers", "The ledgers", "What was pooled.", table(["ledger", "bound on steps", "seeds", "claims", "revision", "command"], rows),
+                   ("Readings are taken as the ledgers have them; ledgers of different revisions may measure differently what is worded alike.",))  # fmt: skip
 
 
 def _origins(found: Sequence[Pooled]) -> Section:
@@ -48,24 +45,15 @@ def _origins(found: Sequence[Pooled]) -> Section:
         for name, reading in zip(each.ledgers, each.entry.readings, strict=True):
             seeds.setdefault(name, []).append(str(reading.seed))
         said = "; ".join(f"{', '.join(own)} of {name}" for name, own in seeds.items())
-        rows.append([each.entry.claim.id, said, "; ".join(each.otherwise)])
-    return Section("origins", "Where readings are from", "A seed counts once.", table(["claim", "seeds", "what other ledgers say otherwise"], rows),
-                   ("Where several ledgers have a seed, the reading counts that is final rather than open, then the one whose runs were looked at longest, then the first given; never the one that says a certain thing.",
-                    "A seed that was open on one machine and is trained again on another with other rounding is a new draw, not the rest of the old run."))  # fmt: skip
+        rows.append([each.entry.claim.id, said, "; ".join(each.apart)])
+    return Section("origins", "Where readings are from", "Pooled are ledgers with one statement, rule and settings.", table(["claim", "seeds", "what is not pooled"], rows), (COUNTING,))  # fmt: skip
 
 
 def _trainings(ledgers: Sequence[Ledger]) -> Section | None:
     rows = [
-        [
-            one.run["label"],
-            str(one.run["seed"]),
-            "" if one.first is None else f"{one.first:,}",
-            f"{one.trained:,}",
-            f"{one.run['final']['test_accuracy']:.1%}",
-            one.ledger,
-        ]
+        [one.label, str(one.seed), "" if one.first is None else f"{one.first:,}", f"{one.trained:,}", f"{one.accuracy:.1%}", one.ledger]
         for one in trainings(ledgers)
-    ]
+    ]  # fmt: skip
     if not rows:
         return None
     return Section("trainings", "Trainings", "Every training once, as far as any ledger followed it.",
@@ -90,22 +78,16 @@ def pool_page(ledgers: Sequence[Ledger], found: Sequence[Pooled], files: Sequenc
     tiles = (Tile("confirmed", str(counts["confirmed"]), f"of {len(entries)} claims"), Tile("refuted", str(counts["refuted"]), "the rule holds in no seed"),
              Tile("undetermined", str(counts["undetermined"]), "seeds disagree, or too few can tell"), Tile("seeds", str(len(seeds)), f"in {len(ledgers)} ledgers"))  # fmt: skip
     command = " ".join(["epicycle reproduce", paper, "--pool", *map(shlex.quote, files)])
-    body = f"<pre>{escape(command)}</pre>" + "".join(
-        f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in ("epicycle", paper)
-    )
+    cited = "".join(f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in ("epicycle", paper))
     sections = [
         ledger_section(entries, "Nothing was trained for this page: it grades the readings of other ledgers."),
         _origins(found),
         _ledgers(ledgers),
         _trainings(ledgers),
-        Section("provenance", "How to run this again", "The command, the papers.", body),
-    ]
+        Section("provenance", "How to run this again", "The command, the papers.", f"<pre>{escape(command)}</pre>{cited}"),
+    ]  # fmt: skip
     doubts = ("A verdict with three seeds is weak: three of three leaves a success rate anywhere between 44 and 100 % possible (Wilson).",
-              "Readings are taken as the ledgers have them; that they were measured as they say can be told from their runs alone.")  # fmt: skip
+              "A seed that was open on one machine and is trained to the end on another that rounds differently is a new draw, not the rest of the old run.",
+              "Which ledgers are pooled is a choice: leaving one out by what it says would choose the verdict.")  # fmt: skip
     return Page(f"{paper}: {len(ledgers)} ledgers", "Several ledgers pooled", finding, tiles, doubts, tuple(s for s in sections if s is not None),
                 numbers(ledgers, found, command))  # fmt: skip
-
-
-def write_pool(run: Run, ledgers: Sequence[Ledger], found: Sequence[Pooled], files: Sequence[str]) -> Path:
-    """Write report.html and report.json into a run's directory; returns the path of the former."""
-    return pool_page(ledgers, found, files).save(run.path / "report.html")

@@ -214,8 +214,16 @@ def reproduce(
 
 
 def study_preset(name: str, seeds: Sequence[int] | None = None, max_steps: int | None = None) -> Preset:
-    """A preset with other seeds or another bound."""
+    """A preset with other seeds or another bound.
+
+    Raises:
+        ConfigError: The bound is beyond the paper's: its claims are about runs that are given up there.
+    """
     chosen = preset(name)
+    if max_steps is not None and max_steps > PUBLISHED_STEPS:
+        raise ConfigError(
+            f"got {max_steps:,} steps; expected at most the {PUBLISHED_STEPS:,} after which the paper gives a run up. Train longer with `epicycle grok` or `epicycle sweep`."
+        )
     return chosen._replace(seeds=tuple(seeds) if seeds else chosen.seeds, max_steps=max_steps or chosen.max_steps)
 
 

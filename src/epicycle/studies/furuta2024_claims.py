@@ -34,7 +34,7 @@ from epicycle.studies.furuta2024_spectra import (
     uses_sine,
 )
 from epicycle.studies.furuta2024_times import earlier_fall, inflections, thresholds
-from epicycle.studies.ledger import Claim, Entry, Reading, grade, whole
+from epicycle.studies.ledger import Claim, Entry, Reading, grade, names_of
 from epicycle.sweep.grid import Condition
 from epicycle.tasks.operation_names import OPERATIONS
 
@@ -345,17 +345,7 @@ def claims_of(names: Sequence[str]) -> tuple[Claim, ...]:
     """Claims by id; a number such as C1 stands for all of its parts, A5 and T1 for whole tables, none for CLAIMS."""
     if not names:
         return CLAIMS
-    return tuple(
-        claim
-        for claim in (*CLAIMS, *HELPED, *CELLS)
-        if {
-            claim.id,
-            whole(claim.id),
-            claim.id.partition(":")[0],
-            whole(claim.id.partition(":")[0]).rstrip("0123456789"),
-        }
-        & set(names)
-    )
+    return tuple(claim for claim in (*CLAIMS, *HELPED, *CELLS) if names_of(claim.id) & set(names))
 
 
 def ledger(study: Study, claims: Sequence[Claim] = CLAIMS) -> list[Entry]:

@@ -20,6 +20,12 @@ def whole(name: str) -> str:
     return name.rstrip("abcdefgh")
 
 
+def names_of(name: str) -> set[str]:
+    """What a claim can be asked for by: P8a by P8, a cell of a table by the table's name, C11 by C."""
+    table = name.partition(":")[0]
+    return {name, whole(name), table, whole(table).rstrip("0123456789")}
+
+
 class Reading(NamedTuple):
     """What one seed shows of a claim: a number, its control, and whether the rule holds; None where it cannot be told."""
 

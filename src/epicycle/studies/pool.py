@@ -1,92 +1,103 @@
 """One ledger of several: readings of seeds that were trained in different places, graded together.
 
-A seed counts once. Where several ledgers have it, the reading counts that is final rather than open, then the one whose runs were looked
-at longest, then the first given; never the one that says a certain thing. What other ledgers say otherwise is named. Readings are pooled
-only where the rule and the settings that they depend on are the same.
+Of a seed that several ledgers have, readings that say the same count once. Those that differ all count: two ledgers that contradict each
+other, and one that was still open at a step by which the other's run had grokked, are two trainings of one seed (processors round
+differently), and to keep one of them would choose by the outcome. Readings are pooled only where statement, rule and the settings that
+they depend on are the same.
 """
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from epicycle._files import atomic
 from epicycle.errors import ConfigError
 from epicycle.runs.directory import Run, create_run
 from epicycle.runs.provenance import provenance
-from epicycle.studies.ledger import Claim, Entry, Reading, grade
-from epicycle.sweep.grid import condition_of
+from epicycle.studies.furuta2024 import LATE
+from epicycle.studies.ledger import Claim, Entry, Reading, Verdict, grade
+from epicycle.sweep.grid import Condition, condition_of
+
+
+class Training(NamedTuple):
+    """A run as a ledger has it. `source` is the SHA-256 of the checkpoint that its frozen weights came from."""
+
+    ledger: str
+    condition: Condition
+    seed: int
+    source: str | None
+    first: int | None
+    trained: int
+    accuracy: float
+
+    @property
+    def label(self) -> str:
+        """How tables name it, whatever step it was cut at."""
+        return self.condition._replace(steps=None).label
+
+    def as_json(self) -> dict[str, Any]:
+        """Steps, and test accuracy at the end."""
+        return {"label": self.label, "seed": self.seed, "grokked_at": self.first, "trained_for": self.trained, "test_accuracy": self.accuracy, "ledger": self.ledger}  # fmt: skip
+
+
+class Graded(NamedTuple):
+    """A claim as a ledger graded it."""
+
+    claim: Claim
+    verdict: str
+    readings: tuple[Reading, ...]
+    rerun: str
 
 
 class Ledger(NamedTuple):
-    """The numbers that a study wrote beside its page, by the name of their file."""
+    """What a study wrote beside its page.
+
+    `bound`: steps after which a run was given up, 0 where all are trained equally long. `setting`: what readings depend on besides their
+    seed and how long runs were looked at.
+    """
 
     name: str
-    numbers: dict[str, Any]
+    paper: str
+    bound: int
+    setting: dict[str, Any]
+    graded: tuple[Graded, ...]
+    trainings: tuple[Training, ...]
+    command: str
+    revision: str
     content: bytes
-
-    @property
-    def paper(self) -> str:
-        """Whose claims they are."""
-        return "furuta2024" if isinstance(self.numbers["preset"], dict) else self.numbers["config"]["paper"]
-
-    @property
-    def bound(self) -> int:
-        """Steps after which a run was given up; 0 where all are trained equally long."""
-        preset = self.numbers["preset"]
-        return preset["max_steps"] if isinstance(preset, dict) else 0
-
-    @property
-    def setting(self) -> dict[str, Any]:
-        """What readings depend on besides their seed and how long runs were looked at."""
-        preset = self.numbers["preset"]
-        if isinstance(preset, dict):
-            return {name: preset[name] for name in ("min_steps", "hold_evaluations")}
-        return {name: value for name, value in self.numbers["config"].items() if name not in ("name", "seeds")}
 
     @property
     def seeds(self) -> list[int]:
         """Seeds of its readings."""
-        return sorted({reading["seed"] for entry in self.numbers["claims"] for reading in entry["readings"]})
+        return sorted({reading.seed for each in self.graded for reading in each.readings})
+
+    def as_json(self) -> dict[str, Any]:
+        """What a page says of it."""
+        return {"name": self.name, "bound": self.bound, "seeds": self.seeds, "claims": len(self.graded), "revision": self.revision, "command": self.command,
+                "sha256": hashlib.sha256(self.content).hexdigest()}  # fmt: skip
 
 
 class Pooled(NamedTuple):
-    """A claim graded on the readings of several ledgers: the ledger of each reading, and what others say otherwise."""
+    """A claim graded on the readings of several ledgers: the ledger of each reading, and what is not pooled."""
 
     entry: Entry
     ledgers: tuple[str, ...]
-    otherwise: tuple[str, ...]
+    apart: tuple[str, ...]
     rerun: str
-    """The shell command of the ledger that ran it longest; empty where it has none."""
 
     def as_json(self) -> dict[str, Any]:
         """The object of the ledger, where each reading names the one that it is from."""
         found = self.entry.as_json()
         readings = [reading | {"ledger": name} for reading, name in zip(found["readings"], self.ledgers, strict=True)]
-        return found | {"readings": readings, "otherwise": list(self.otherwise), "rerun": self.rerun}
-
-
-class Training(NamedTuple):
-    """A run as far as any ledger followed it: the summary that the ledger has of it."""
-
-    ledger: str
-    run: dict[str, Any]
-
-    @property
-    def first(self) -> int | None:
-        """Step at which it grokked."""
-        return self.run["steps"]["first"]
-
-    @property
-    def trained(self) -> int:
-        """Steps it was trained for."""
-        return self.run["steps"]["trained"]
+        return found | {"readings": readings, "apart": list(self.apart), "rerun": self.rerun}
 
 
 def read_ledgers(paths: Sequence[Path | str]) -> list[Ledger]:
-    """The ledgers of one paper.
+    """The ledgers of one paper: the report.json of studies, or their directories.
 
     Raises:
         ConfigError: A file is no ledger of seeds, two have one name, they are of different papers, or one is given twice.
@@ -107,43 +118,101 @@ def read_ledgers(paths: Sequence[Path | str]) -> list[Ledger]:
     return found
 
 
-def _read(path: Path) -> Ledger:
-    path = path / "report.json" if path.is_dir() else path
+def _read(path: Path, name: str = "") -> Ledger:
     try:
+        path = path / "report.json" if path.is_dir() else path
+        name = name or (path.resolve().parent.name if path.name == "report.json" else path.stem)
         content = path.read_bytes()
-        ledger = Ledger(
-            path.resolve().parent.name if path.name == "report.json" else path.stem, json.loads(content), content
-        )
-        _check(ledger)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return _parsed(_text(name), json.loads(content), content)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise ConfigError(
-            f"got {path}; expected the report.json of a finished `epicycle reproduce furuta2024` or `zhou2024`, with readings by seed. Name such a file."
+            f"got {str(path)!r}; expected the report.json of a finished `epicycle reproduce furuta2024` or `zhou2024`, with readings by seed ({error!r}). Name such a file."
         ) from error
-    return ledger
 
 
-def _check(ledger: Ledger) -> None:
-    """Touch all that is read later, so that what is missing is said at once."""
-    _ = ledger.paper, ledger.bound, ledger.setting, ledger.numbers["provenance"].get("revision")
-    if "config" in ledger.numbers:
-        _ = ledger.numbers["config"]["seeds"]  # a study of given models has none
-    for entry in ledger.numbers["claims"]:
-        _ = _claim(entry, None), entry["verdict"], _readings(entry)
-    for run in ledger.numbers.get("runs", []):
-        _ = (
-            condition_of(run["condition"]),
-            run["seed"],
-            run["label"],
-            run["steps"]["first"],
-            run["steps"]["trained"],
-            run["final"]["test_accuracy"],
-        )
+def _parsed(name: str, numbers: Mapping[str, Any], content: bytes) -> Ledger:
+    preset = numbers["preset"]
+    if isinstance(preset, str):
+        paper, bound = _text(numbers["config"]["paper"]), 0
+        if paper != "zhou2024" or "seeds" not in numbers["config"]:
+            raise ValueError("no study of seeds")
+        beside = ("kind", "paper", "name", "seeds", "arms", "extras")
+        setting = {key: value for key, value in numbers["config"].items() if key not in beside}
+    else:
+        paper, bound, least = "furuta2024", _count(preset["max_steps"]), _count(preset["min_steps"])
+        setting = {"min_steps": least, "hold_evaluations": _count(preset["hold_evaluations"]),
+                   "weights read up to step": min(max(LATE.values()) * least, bound)}  # fmt: skip
+    graded = tuple(map(_graded, _list(numbers["claims"])))
+    if not graded:
+        raise ValueError("no claims")
+    trainings = tuple(_training(name, run) for run in _list(numbers.get("runs", [])))
+    revision = _text(numbers["provenance"].get("revision") or "installed")[:12]
+    return Ledger(name, paper, bound, setting, graded, trainings, _text(numbers.get("command", "")), revision, content)
+
+
+def _graded(entry: Mapping[str, Any]) -> Graded:
+    readings = tuple(map(_reading, _list(entry["readings"])))
+    if len({reading.seed for reading in readings}) < len(readings):
+        raise ValueError(f"one seed twice in {entry['id']}")
+    if entry["verdict"] not in get_args(Verdict):
+        raise ValueError(f"verdict {entry['verdict']!r}")
+    what = next((reading.what for reading in readings if reading.value is not None), "")
+    measured = _text(entry["measured_is"]).removesuffix(f" ({what})")
+    name, statement, source, published = (_text(entry[key]) for key in ("id", "statement", "source", "published"))
+    control, rule = _text(entry["control_is"]), _text(entry["rule"])
+    claim = Claim(name, statement, source, published, measured, control, rule, "more seeds, or more steps", lambda _: ())  # fmt: skip
+    return Graded(claim, entry["verdict"], readings, _text(entry.get("rerun", "")))
+
+
+def _reading(values: Mapping[str, Any]) -> Reading:
+    holds, is_censored, missing = values["holds"], values.get("is_censored", False), values.get("missing", "")
+    if not (holds is None or isinstance(holds, bool)) or not isinstance(is_censored, bool) or missing not in ("", "some", "all"):  # fmt: skip
+        raise ValueError(f"holds {holds!r}, is_censored {is_censored!r}, missing {missing!r}")
+    value, control = (None if values[key] is None else _number(values[key]) for key in ("value", "control"))
+    note, what = _text(values["note"]), _text(values.get("what", ""))
+    return Reading(_count(values["seed"]), value, control, holds, note, what, is_censored, missing)
+
+
+def _training(ledger: str, run: Mapping[str, Any]) -> Training:
+    condition = condition_of(run["condition"])
+    fraction, modulus = _number(condition.fraction), _count(condition.modulus)
+    texts = [_text(each) for each in (*condition.formulas, *condition.parts, condition.source or "")]
+    steps, source = run["steps"], run.get("source") or {}
+    first = None if steps["first"] is None else _count(steps["first"])
+    _ = fraction, modulus, texts, None if condition.steps is None else _count(condition.steps)
+    sha = None if source.get("sha256") is None else _text(source["sha256"])
+    accuracy = _number(run["final"]["test_accuracy"])
+    return Training(ledger, condition, _count(run["seed"]), sha, first, _count(steps["trained"]), accuracy)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"{value!r:.80} is no printable text")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
+        raise ValueError(f"{value!r:.80} is no whole number")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r:.80} is no number")
+    return float(value)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r:.80} is no list")
+    return value
 
 
 def make_pool(
     ledgers: Sequence[Ledger], root: Path | str, given: dict[str, Any], files: Sequence[str], claims: Sequence[str]
 ) -> Run:
-    """A run directory with a copy of every ledger.
+    """A run directory with a copy of every ledger; not finished yet.
 
     Args:
         ledgers: What is pooled.
@@ -156,114 +225,134 @@ def make_pool(
               "pooled": [{"name": each.name, "sha256": hashlib.sha256(each.content).hexdigest()} for each in ledgers]}  # fmt: skip
     run = create_run(Path(root), f"{ledgers[0].paper}-pooled", values, given, provenance())
     with run.lock():
-        for each in ledgers:
-            with atomic(run.path / "ledgers" / f"{each.name}.json") as scratch:
+        for i, each in enumerate(ledgers):
+            with atomic(run.path / "ledgers" / f"{i}.json") as scratch:
                 scratch.write_bytes(each.content)
-        run.update(status="finished", outcome="reproduced", files=list(files))
+        run.update(files=list(files))
     return run
 
 
 def read_pool(run: Run) -> list[Ledger]:
     """The ledgers that a run directory holds, in the order in which they were given."""
     names = [each["name"] for each in run.record()["config"]["resolved"]["pooled"]]
-    return read_ledgers([run.path / "ledgers" / f"{name}.json" for name in names])
+    return [_read(run.path / "ledgers" / f"{i}.json", name) for i, name in enumerate(names)]
 
 
 def pooled(ledgers: Sequence[Ledger], claims: Sequence[Claim]) -> list[Pooled]:
-    """Every claim of some ledgers, graded on the readings of all that share its rule and settings, in the order of their numbers.
+    """Every claim of some ledgers, graded on the readings of all that share its statement, rule and settings, in the order of their numbers.
+
+    Where ledgers differ in these, those are pooled that have the most seeds (of equals those that looked longest): of today's rule if any
+    are; what the others say is named.
 
     Args:
         ledgers: Of one paper.
-        claims: The paper's claims, as they are graded now. A claim that all ledgers graded by an older rule is pooled by that.
+        claims: The paper's claims, as they are graded now.
     """
     now = {claim.id: claim for claim in claims}
-    names = dict.fromkeys(entry["id"] for ledger in ledgers for entry in ledger.numbers["claims"])
+    names = dict.fromkeys(each.claim.id for ledger in ledgers for each in ledger.graded)
     return [_pool(name, ledgers, now.get(name)) for name in sorted(names, key=_order)]
 
 
 def _pool(name: str, ledgers: Sequence[Ledger], now: Claim | None) -> Pooled:
-    groups: dict[str, list[tuple[Ledger, dict[str, Any]]]] = {}
+    groups: dict[str, list[tuple[Ledger, Graded]]] = {}
     for ledger in ledgers:
-        for entry in ledger.numbers["claims"]:
-            if entry["id"] == name:
-                key = json.dumps([entry["rule"], ledger.setting], sort_keys=True)
-                groups.setdefault(key, []).append((ledger, entry))
+        for each in ledger.graded:
+            if each.claim.id == name:
+                key = json.dumps([each.claim.statement, each.claim.rule, ledger.setting], sort_keys=True)
+                groups.setdefault(key, []).append((ledger, each))
 
-    def rank(group: list[tuple[Ledger, dict[str, Any]]]) -> tuple[bool, bool, int]:
-        was_run = any(entry["verdict"] != "not run" for _, entry in group)
-        return was_run, now is not None and group[0][1]["rule"] == now.rule, max(ledger.bound for ledger, _ in group)
+    def rank(group: list[tuple[Ledger, Graded]]) -> tuple[bool, bool, int, int]:
+        there = [(ledger, r) for ledger, each in group for r in each.readings if r.missing != "all"]
+        bound = max((ledger.bound for ledger, _ in there), default=0)
+        return bool(there), _is_same(group[0][1].claim, now), len({r.seed for _, r in there}), bound
 
     best = max(groups.values(), key=rank)
-    claim = _claim(best[-1][1], now)
+    first = best[0][1].claim
+    claim = now if now is not None and _is_same(first, now) else first._replace(least=now.least if now else first.least, conditions=now.conditions if now else ())  # fmt: skip
+    run = [(ledger, each) for ledger, each in best if each.verdict != "not run"] or best
     by_seed: dict[int, list[tuple[Ledger, Reading]]] = {}
-    for ledger, entry in best:
-        for reading in _readings(entry):
+    for ledger, each in run:
+        for reading in each.readings:
             by_seed.setdefault(reading.seed, []).append((ledger, reading))
-    chosen = [max(by_seed[seed], key=lambda one: _weight(claim, *one)) for seed in sorted(by_seed)]
-    otherwise = [
-        f"{entry['verdict']} in {ledger.name}, which is not pooled: {_apart(ledger, entry, *best[0])}"
+    chosen = [one for seed in sorted(by_seed) for one in _distinct(claim, by_seed[seed])]
+    apart = [
+        f"{each.verdict} in {ledger.name}, which is not pooled: {_difference(ledger, each.claim, best[0][0], first)}"
         for group in groups.values()
         if group is not best
-        for ledger, entry in group
-        if entry["verdict"] != "not run"
+        for ledger, each in group
+        if each.verdict != "not run"
     ]
-    for ledger, reading in chosen:
-        otherwise += [
-            f"seed {reading.seed}: {_said(reading)} in {ledger.name}, {_said(other)} in {place.name}"
-            for place, other in by_seed[reading.seed]
-            if reading.holds is not None and other.holds is not None and other.holds != reading.holds
-        ]
-    if now is not None and chosen and claim.rule != now.rule:
-        otherwise.append(f"today's rule is another: {now.rule}")
-    entry = grade(claim._replace(measure=lambda _: [reading for _, reading in chosen]), None)
-    rerun = max(best, key=lambda one: one[0].bound)[1].get("rerun", "")
-    return Pooled(entry, tuple(ledger.name for ledger, _ in chosen), tuple(otherwise), rerun)
+    if now is not None and not _is_same(first, now) and chosen:
+        apart.append(f"today it is another: {now.statement} Rule: {now.rule}")
+    unit = "seeds" if len(chosen) == len(by_seed) else f"trainings of {len(by_seed)} seeds"
+    entry = grade(claim._replace(measure=lambda _: [reading for _, reading in chosen]), None, unit=unit)
+    rerun = max(run, key=lambda one: one[0].bound)[1].rerun
+    return Pooled(entry, tuple(ledger.name for ledger, _ in chosen), tuple(apart), rerun)
 
 
-def _apart(ledger: Ledger, entry: Mapping[str, Any], other: Ledger, its: Mapping[str, Any]) -> str:
-    """In what two ledgers differ, so that a claim's readings are not pooled."""
-    if entry["rule"] != its["rule"]:
-        return f"its rule is {entry['rule']}"
-    names = [name for name, value in other.setting.items() if ledger.setting.get(name) != value]
-    return "its settings are others: " + ", ".join(f"{name} {ledger.setting.get(name)}" for name in names)
+def _is_same(claim: Claim, now: Claim | None) -> bool:
+    return now is not None and (claim.statement, claim.rule) == (now.statement, now.rule)
 
 
-def _said(reading: Reading) -> str:
-    return "the rule holds" if reading.holds else "it does not hold"
+def _difference(ledger: Ledger, claim: Claim, other: Ledger, its: Claim) -> str:
+    """Why a ledger's readings are not pooled with another's."""
+    if claim.rule != its.rule:
+        return f"its rule is {claim.rule}"
+    if claim.statement != its.statement:
+        return f"it says: {claim.statement}"
+    names = [key for key in {**other.setting, **ledger.setting} if ledger.setting.get(key) != other.setting.get(key)]
+    return "its settings are others: " + ", ".join(f"{key} {ledger.setting.get(key)}" for key in names)
 
 
-def _weight(claim: Claim, ledger: Ledger, reading: Reading) -> tuple[bool, bool, int]:
-    """There at all, final, and the steps of its shortest run that has not grokked: the more, the rather it counts."""
-    own = [
-        run["steps"]
-        for run in ledger.numbers.get("runs", [])
-        if run["seed"] == reading.seed and condition_of(run["condition"]) in claim.conditions
+def _distinct(claim: Claim, readings: Sequence[tuple[Ledger, Reading]]) -> list[tuple[Ledger, Reading]]:
+    """The readings of one seed that count: one of each outcome, and one that is open although another's run had grokked by then.
+
+    What is open otherwise may be the beginning of the same training, and counts only where nothing is final; what can tell nothing counts
+    only where nothing is decided, and what is not there where nothing else is.
+    """
+    there = [one for one in readings if one[1].missing != "all"]
+    final = [one for one in there if one[1].holds is not None or not one[1].is_censored]
+    open_ = sorted((one for one in there if one not in final), key=lambda one: -_looked(claim, *one))
+    if not final:
+        return [next(iter([*open_, *readings]))]
+    decided = [
+        next(one for one in final if one[1].holds is holds)
+        for holds in (True, False)
+        if holds in [reading.holds for _, reading in final]
     ]
-    looked = min((steps["trained"] for steps in own if steps["first"] is None), default=ledger.bound)
-    return reading.missing != "all", reading.holds is not None or not reading.is_censored, looked
-
-
-def _readings(entry: Mapping[str, Any]) -> list[Reading]:
-    return [
-        Reading(**{name: value for name, value in each.items() if name in Reading._fields})
-        for each in entry["readings"]
+    apart = [
+        (ledger, reading._replace(note=f"{reading.note} (another training of this seed had grokked by then)"))
+        for ledger, reading in open_
+        if any(_went_apart(claim, ledger, other, reading.seed) for other, _ in final)
     ]
+    return [*(decided or final[:1]), *apart[:1]]
 
 
-def _claim(entry: Mapping[str, Any], now: Claim | None) -> Claim:
-    """The claim as it is graded now, or, where the rule was another, as the ledger has it."""
-    if now is not None and entry["rule"] == now.rule:
-        return now
-    what = next((reading.what for reading in _readings(entry) if reading.value is not None), "")
-    measured = entry["measured_is"].removesuffix(f" ({what})")
-    found = Claim(entry["id"], entry["statement"], entry["source"], entry["published"], measured, entry["control_is"], entry["rule"],
-                  "more seeds, or more steps", lambda _: (), () if now is None else now.conditions)  # fmt: skip
-    return found if now is None else found._replace(least=now.least)
+def _own(claim: Claim, ledger: Ledger, seed: int) -> list[Training]:
+    """Trainings of a claim's conditions and of their sources."""
+    formulas = {(c.formulas, c.modulus) for c in claim.conditions} | {
+        ((c.source,), c.modulus) for c in claim.conditions
+    }
+    return [one for one in ledger.trainings if one.seed == seed and (one.condition.formulas, one.condition.modulus) in formulas and
+            (one.condition in claim.conditions or one.condition.steps is not None)]  # fmt: skip
+
+
+def _looked(claim: Claim, ledger: Ledger, reading: Reading) -> int:
+    """Steps of a reading's shortest run without a grok."""
+    return min((one.trained for one in _own(claim, ledger, reading.seed) if one.first is None), default=ledger.bound)
+
+
+def _went_apart(claim: Claim, open_: Ledger, decided: Ledger, seed: int) -> bool:
+    """Whether a run without a grok was followed beyond the step by which the other ledger's run of the same condition had grokked."""
+    grokked = {one.condition: one.first for one in _own(claim, decided, seed) if one.first is not None}
+    return any(
+        one.first is None and one.trained >= grokked.get(one.condition, math.inf) for one in _own(claim, open_, seed)
+    )
 
 
 def _order(claim: str) -> tuple[str, int, str]:
     """C2a before C10: letters, number, rest."""
-    found = re.match(r"([A-Za-z]*)(\d*)(.*)", claim, re.DOTALL)
+    found = re.match(r"([A-Za-z]*)(\d{0,9})(.*)", claim, re.DOTALL | re.ASCII)
     letters, digits, rest = found.groups() if found else (claim, "", "")
     return letters, int(digits or 0), rest
 
@@ -274,13 +363,12 @@ def trainings(ledgers: Sequence[Ledger]) -> list[Training]:
     Processors round differently, so that one seed can go two ways: where one training grokked and another was still looked at after that
     step without a grok, both are there.
     """
-    found: dict[str, list[Training]] = {}
+    found: dict[tuple[Any, ...], list[Training]] = {}
     for ledger in ledgers:
-        for run in ledger.numbers.get("runs", []):
-            key = [{**run["condition"], "steps": None}, run["seed"], (run.get("source") or {}).get("sha256")]
-            found.setdefault(json.dumps(key), []).append(Training(ledger.name, run))
+        for one in ledger.trainings:
+            found.setdefault((one.condition._replace(steps=None), one.seed, one.source), []).append(one)
     kept = [training for several in found.values() for training in _ways(several)]
-    return sorted(kept, key=lambda one: (bool(one.run["condition"]["parts"]), one.run["label"], one.run["seed"]))
+    return sorted(kept, key=lambda one: (bool(one.condition.parts), one.label, one.seed))
 
 
 def _ways(several: Sequence[Training]) -> list[Training]:
