@@ -9,7 +9,8 @@ import pytest
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError
 from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, HELPED
-from epicycle.studies.pool import Pooled, pooled, read_ledgers, trainings
+from epicycle.studies.pool import Pooled, pooled, trainings
+from epicycle.studies.stored import read_ledgers
 from epicycle.studies.zhou2024_claims import CLAIMS as ZHOU2024
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from epicycle.report.page import Page
     from epicycle.runs.directory import Run
-    from epicycle.studies.pool import Ledger, Pooled
+    from epicycle.studies.pool import Pooled
+    from epicycle.studies.stored import Ledger
 
 MEANT_FOR_TRAINING = {
     "preset": "quick", "seeds": None, "seed": 0, "arms": "", "max_steps": None, "no_train": False, "plan": False, "engine": "local", "address": "auto", "model": None, "figures": False,
@@ -21,7 +22,8 @@ def pool(options: argparse.Namespace, given: dict[str, Any], only: list[str]) ->
     from epicycle.cli.main import say
     from epicycle.cli.reproduce import as_json, tell
     from epicycle.errors import ConfigError
-    from epicycle.studies.pool import make_pool, read_ledgers
+    from epicycle.studies.pool import make_pool
+    from epicycle.studies.stored import read_ledgers
 
     if refused := [name for name, usual in MEANT_FOR_TRAINING.items() if getattr(options, name, usual) != usual]:
         raise ConfigError(

@@ -9,7 +9,8 @@ from markupsafe import escape
 from epicycle.report.ledger import ledger_section, verdict_counts
 from epicycle.report.page import Page, Section, Tile, table
 from epicycle.report.references import REFERENCES
-from epicycle.studies.pool import Ledger, Pooled, trainings
+from epicycle.studies.pool import Pooled, trainings
+from epicycle.studies.stored import Ledger
 
 COUNTING = (
     "Of a seed that several ledgers have, readings that say the same count once. Those that differ all count, and so does one that was still open at a step by which the run of another ledger had "
