@@ -169,6 +169,9 @@ def test_a_seed_that_went_two_ways_is_two_trainings(tmp_path):
     two = ledger(tmp_path / "two.json", [is_open(0)], runs=[(0, None, 30_000), (1, 6_000, 8_000), (2, None, 20_000)])
     found = [(t.seed, t.first, t.trained, t.ledger) for t in trainings(read_ledgers([one, two]))]
     assert found == [(0, 5_000, 10_000, "one"), (0, None, 30_000, "two"), (1, 6_000, 8_000, "two"), (2, None, 20_000, "two")]  # fmt: skip
+    three = ledger(tmp_path / "three.json", [holds(0)], runs=[(0, 5_000, 8_000), (0, 5_200, 9_000), (1, None, 6_000)])
+    found = [(t.seed, t.first, t.trained) for t in trainings(read_ledgers([one, two, three]))]
+    assert found[:5] == [(0, 5_000, 10_000), (0, 5_200, 9_000), (0, None, 30_000), (1, 6_000, 8_000), (1, None, 6_000)]
 
 
 @pytest.mark.parametrize("paper", ["furuta2024", "zhou2024"])

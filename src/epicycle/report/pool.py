@@ -59,7 +59,7 @@ def _trainings(ledgers: Sequence[Ledger]) -> Section | None:
         return None
     return Section("trainings", "Trainings", "Every training once, as far as any ledger followed it.",
                    table(["condition", "seed", "grokked at", "trained for", "final test accuracy", "ledger"], rows),
-                   ("Two transfers of one condition and seed are two trainings if their sources differ. Where one seed went two ways, both are there.",))  # fmt: skip
+                   ("Two transfers of one condition and seed are two trainings if their sources differ. Where one seed went several ways, all are there. A ledger that followed them further may have graded other claims.",))  # fmt: skip
 
 
 def pool_page(ledgers: Sequence[Ledger], found: Sequence[Pooled], files: Sequence[str]) -> Page:

@@ -187,22 +187,23 @@ def _order(claim: str) -> tuple[str, int, str]:
 def trainings(ledgers: Sequence[Ledger]) -> list[Training]:
     """Every training once, as far as any ledger followed it: a run cut at a fixed step is the beginning of a longer one.
 
-    Processors round differently, so that one seed can go two ways: where one training grokked and another was still looked at after that
-    step without a grok, both are there.
+    Processors round differently, so that one seed can go several ways: runs that grokked at different steps are different trainings, and so
+    is one without a grok that was looked at beyond those steps.
     """
     found: dict[tuple[Any, ...], list[Training]] = {}
     for ledger in ledgers:
         for one in ledger.trainings:
             found.setdefault((one.condition._replace(steps=None), one.seed, one.source), []).append(one)
     kept = [training for several in found.values() for training in _ways(several)]
-    return sorted(kept, key=lambda one: (bool(one.condition.parts), one.label, one.seed))
+    return sorted(kept, key=lambda one: (bool(one.condition.parts), one.label, one.seed, one.first or math.inf))
 
 
 def _ways(several: Sequence[Training]) -> list[Training]:
-    """The longest that grokked, and the longest that had not by then; else the longest."""
-    with_grok = [one for one in several if one.first is not None]
-    if not with_grok:
-        return [max(several, key=lambda one: one.trained)]
-    best = max(with_grok, key=lambda one: one.trained)
-    others = [one for one in several if one.first is None and one.trained >= (best.first or 0)]
-    return [best, *([max(others, key=lambda one: one.trained)] if others else [])]
+    """The longest of each step of grokking, and the longest without one that had none beyond all of these."""
+    by_first: dict[int | None, Training] = {}
+    for one in sorted(several, key=lambda one: one.trained):
+        by_first[one.first] = one
+    without = by_first.pop(None, None)
+    if without is not None and without.trained >= max(filter(None, by_first), default=0):
+        return [*by_first.values(), without]
+    return list(by_first.values())
