@@ -397,7 +397,14 @@ def test_what_does_not_grok_and_falls(study):
     found = verdict("C18b", falling)
     assert found.verdict == "refuted"
     assert found.readings[0].value == 0.5
-    assert "a^2 + a*b + b^2" in found.readings[0].note
+    assert "a^2 + a*b + b^2, r = 0.3 (FCR(W_L) 0.93 to 0.31)" in found.readings[0].note
+    trained = {conditions[0]: 300_000, conditions[1]: 10_000}
+    alone = study(conditions, lambda c, s: {"trained": trained[c], "ends": {("W_L", "fcr"): 0.3}})
+    assert verdict("C18b", alone).verdict == "refuted"  # the other cannot take it back
+    missing = study(conditions[:1], lambda c, s: {"trained": 300_000, "ends": {("W_L", "fcr"): 0.3}})
+    assert verdict("C18b", missing).verdict == "refuted"
+    early = study(conditions, lambda c, s: {"trained": 10_000, "ends": {("W_L", "fcr"): 0.3}})
+    assert verdict("C18b", early).verdict == "undetermined"
 
 
 def test_speed_of_transfer_with_censoring(study):

@@ -28,6 +28,9 @@ from epicycle.studies.furuta2024_spectra import FALLS, MEASURES, series_of
 from epicycle.studies.ledger import Reading
 from epicycle.sweep.grid import Condition
 
+_Curve = tuple[Condition, np.ndarray, np.ndarray, dict[str, np.ndarray]]
+"""A run's condition, the steps at which it was measured, test accuracy there, and the measures that fall."""
+
 
 def _half_between(steps: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
     """The evaluations between which a series has gone half way from its first value to its last."""
@@ -46,8 +49,10 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
     evaluation happened after the one before it; where that leaves open whether two half-times are so near, the run is not counted. Nor
     is one of a condition that looking up alone brings to a grok: its accuracy may rise without any rule.
     Control: the share by half-time alone had each run's accuracy been that of another run. Of `conditions`, those that (did not) grok.
+    One run that was looked at to the end without a grok, and in which something falls, tells, whatever the others do.
     """
-    curves, short, absent = [], [], []
+    curves: list[_Curve] = []
+    short, absent = [], []
     for condition in conditions:
         if of_grokked and baseline(condition, seed) >= GROKKED:
             continue
@@ -61,8 +66,11 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
         history = [line for line in study.history(condition, seed) if "measures" in line]
         steps = np.array([line["step"] for line in history], float)
         accuracy = np.array([line["test_accuracy"] for line in history])
-        falling = [v for site, name in MEASURES if (v := series_of(history, site, name)[1])[-1] <= FALLS * v[0]]
+        every = {f"{name.upper()}({site})": series_of(history, site, name)[1] for site, name in MEASURES}
+        falling = {name: values for name, values in every.items() if values[-1] <= FALLS * values[0]}
         curves.append((condition, steps, accuracy, falling))
+    if not of_grokked and (told := _fallen(curves, seed)):
+        return told
     if absent:
         some = "all" if not curves and not short and all(r.missing == "all" for r in absent) else "some"
         return absent[0]._replace(missing=some if any(r.missing for r in absent) else "")
@@ -72,17 +80,10 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
         if short := [c.label for c, steps, *_ in curves if steps[-1] < PUBLISHED_STEPS]:
             said = f"looked at less than {PUBLISHED_STEPS:,} steps: {', '.join(short)}"
             return Reading(seed, None, None, None, said, is_censored=True)
-        still = [c.label for c, _, _, falling in curves if falling]
-        return Reading(
-            seed,
-            1 - len(still) / len(curves),
-            None,
-            not still,
-            f"{len(curves)} runs; something falls in: {', '.join(still) or 'none'}",
-        )
+        return Reading(seed, 1.0, None, True, f"{len(curves)} runs; something falls in: none")
     rises = [_half_between(steps, accuracy) for _, steps, accuracy, _ in curves]
     falls = [
-        [_half_between(steps, v) for v in falling if rank_correlation(v, accuracy) < 0]
+        [_half_between(steps, v) for v in falling.values() if rank_correlation(v, accuracy) < 0]
         for _, steps, accuracy, falling in curves
     ]
     hit = [_any_near(own, rise) for own, rise in zip(falls, rises, strict=True)]
@@ -97,6 +98,20 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
     return Reading(
         seed, share(hit), share(others), holds, "; ".join([note, *short]), is_censored=holds is None and bool(short)
     )
+
+
+def _fallen(curves: Sequence[_Curve], seed: int) -> Reading | None:
+    """The reading if something falls in a run that was looked at to the end; value: the share of such runs in which nothing does."""
+    whole = [(c, falling) for c, steps, _, falling in curves if steps[-1] >= PUBLISHED_STEPS]
+    fallen = [
+        f"{c.label} ({', '.join(f'{name} {v[0]:.2f} to {v[-1]:.2f}' for name, v in falling.items())})"
+        for c, falling in whole
+        if falling
+    ]
+    if not fallen:
+        return None
+    said = f"{len(whole)} runs; something falls in: {', '.join(fallen)}"
+    return Reading(seed, 1 - len(fallen) / len(whole), None, False, said)
 
 
 def _any_near(own: Sequence[tuple[float, float] | None], rise: tuple[float, float] | None) -> bool | None:
