@@ -27,12 +27,10 @@ def main() -> None:
     for path in sys.argv[1:]:
         run = open_run(path)
         config, weights = config_of(run), run.weights()
-        task = modular_task(config.task)
         p = config.task.modulus
-        tokens, labels, known = pair_grid(task, config)
-        right = read_out(weights, torch.from_numpy(tokens), config.model.attention).logits[:, :p].argmax(
-            1
-        ).numpy() == labels.reshape(-1)
+        tokens, labels, known = pair_grid(modular_task(config.task), config)
+        logits = read_out(weights, torch.from_numpy(tokens), config.model.attention).logits[:, :p]
+        right = logits.argmax(1).numpy() == labels.reshape(-1)
         a, b = np.divmod(np.arange(p * p), p)
         by_swap, by_sign, by_both = known[b, a], known[-a % p, -b % p], known[-b % p, -a % p]
         table = embedding(weights, p)

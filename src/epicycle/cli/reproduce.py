@@ -161,9 +161,9 @@ def _check(only: list[str], known: list[str]) -> None:
 
 def _asked(entries: Any, only: list[str] | None) -> list[Any]:
     """The entries that --only names, all without it."""
-    from epicycle.studies.ledger import whole
+    from epicycle.studies.ledger import names_of
 
-    return [e for e in entries if not only or {e.claim.id, whole(e.claim.id)} & set(only)]
+    return [e for e in entries if not only or names_of(e.claim.id) & set(only)]
 
 
 def as_json(entries: Any, path: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from epicycle.analysis.decomposition import decomposition_of
-from epicycle.report.ledger import ledger_section, verdict_counts
+from epicycle.report.ledger import ledger_section, verdict_sentences, verdict_tiles
 from epicycle.report.page import Page, Section, Tile, table
 from epicycle.report.sweep import numbers_of, provenance, success, trajectories, transfer
 from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, preset, scratch
@@ -59,12 +59,7 @@ def _parts(study: Study) -> Section | None:
 
 def finding(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
     """The sentences at the top."""
-    counts = verdict_counts(entries)
-    named = lambda verdict: ", ".join(e.claim.id for e in entries if e.verdict == verdict) or "none"  # noqa: E731
-    rest = f", {counts['not run']} not run" if counts["not run"] else ""
-    said = (f"Of {len(entries)} claims, with {len(study.preset.seeds)} seeds, {counts['confirmed']} are confirmed, {counts['refuted']} refuted, "
-            f"{counts['undetermined']} undetermined{rest}.",
-            f"Confirmed: {named('confirmed')}. Refuted: {named('refuted')}. Undetermined: {named('undetermined')}.")  # fmt: skip
+    said: tuple[str, ...] = verdict_sentences(entries, f", with {len(study.preset.seeds)} seeds")
     if study.run.record()["config"]["resolved"].get("stand_ins"):
         said += (
             "Nothing was trained for this page: runs that ended at a smaller bound stand in for longer ones as far as they got.",
@@ -93,10 +88,8 @@ def study_page(study: Study, entries: Sequence[Entry]) -> Page:
                                         f"can only be told at the paper's {PUBLISHED_STEPS:,}."), success(study)]  # fmt: skip
     sections += [section for section in (transfer(study), trajectories(study), _parts(study)) if section is not None]
     sections.append(provenance(study, command(study)))
-    counts = verdict_counts(entries)
     runs = sum(len(study.runs(c)) for c in study.conditions)
-    tiles = (Tile("confirmed", str(counts["confirmed"]), f"of {len(entries)} claims"), Tile("refuted", str(counts["refuted"]), "the rule holds in no seed"),
-             Tile("undetermined", str(counts["undetermined"]), "seeds disagree, or too few can tell"), Tile("runs", str(runs), f"{len(study.conditions)} conditions"))  # fmt: skip
+    tiles = (*verdict_tiles(entries), Tile("runs", str(runs), f"{len(study.conditions)} conditions"))
     doubts = ("A verdict with three seeds is weak: three of three leaves a success rate anywhere between 44 and 100 % possible (Wilson).",
               "Seeds share nothing with the paper's: its released code leaves the weights unseeded, and its operands may have run into the operator tokens.",
               "Rules and thresholds (0.99, 0.8, 1.2, factors of two) are conventions of ours where the paper shows curves; the thresholds were fixed before grading, and which rules were mended after it, and why, is in docs/log.")  # fmt: skip

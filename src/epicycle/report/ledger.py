@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from epicycle.report.page import Section, number, table
+from epicycle.report.page import Section, Tile, number, table
 from epicycle.studies.ledger import Entry
 
 HEADER = ("claim", "statement", "verdict", "published", "ours, mean (range over seeds)", "control", "rule")
@@ -41,3 +41,19 @@ def verdict_counts(entries: Sequence[Entry]) -> dict[str, int]:
         verdict: sum(e.verdict == verdict for e in entries)
         for verdict in ("confirmed", "refuted", "undetermined", "not run")
     }
+
+
+def verdict_sentences(entries: Sequence[Entry], how: str) -> tuple[str, str]:
+    """How many claims have which verdict, and which; `how` says on how many seeds they rest."""
+    counts = verdict_counts(entries)
+    named = lambda verdict: ", ".join(e.claim.id for e in entries if e.verdict == verdict) or "none"  # noqa: E731
+    rest = f", {counts['not run']} not run" if counts["not run"] else ""
+    return (f"Of {len(entries)} claims{how}, {counts['confirmed']} are confirmed, {counts['refuted']} refuted, {counts['undetermined']} undetermined{rest}.",
+            f"Confirmed: {named('confirmed')}. Refuted: {named('refuted')}. Undetermined: {named('undetermined')}.")  # fmt: skip
+
+
+def verdict_tiles(entries: Sequence[Entry]) -> tuple[Tile, ...]:
+    """The counts as figures of the first screen."""
+    counts = verdict_counts(entries)
+    return (Tile("confirmed", str(counts["confirmed"]), f"of {len(entries)} claims"), Tile("refuted", str(counts["refuted"]), "the rule holds in no seed"),
+            Tile("undetermined", str(counts["undetermined"]), "seeds disagree, or too few can tell"))  # fmt: skip

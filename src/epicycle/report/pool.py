@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import escape
 
-from epicycle.report.ledger import ledger_section, verdict_counts
+from epicycle.report.ledger import ledger_section, verdict_sentences, verdict_tiles
 from epicycle.report.page import Page, Section, Tile, table
 from epicycle.report.references import REFERENCES
 from epicycle.studies.pool import Pooled, trainings
@@ -71,13 +71,9 @@ def pool_page(ledgers: Sequence[Ledger], found: Sequence[Pooled], files: Sequenc
         files: The ledgers' files, as they were given.
     """
     entries, paper = [each.entry for each in found], ledgers[0].paper
-    counts, seeds = verdict_counts(entries), sorted({seed for each in ledgers for seed in each.seeds})
-    named = lambda verdict: ", ".join(e.claim.id for e in entries if e.verdict == verdict) or "none"  # noqa: E731
-    rest = f", {counts['not run']} not run" if counts["not run"] else ""
-    finding = (f"Of {len(entries)} claims in {len(ledgers)} ledgers with {len(seeds)} seeds, {counts['confirmed']} are confirmed, {counts['refuted']} refuted, {counts['undetermined']} undetermined{rest}.",
-               f"Confirmed: {named('confirmed')}. Refuted: {named('refuted')}. Undetermined: {named('undetermined')}.")  # fmt: skip
-    tiles = (Tile("confirmed", str(counts["confirmed"]), f"of {len(entries)} claims"), Tile("refuted", str(counts["refuted"]), "the rule holds in no seed"),
-             Tile("undetermined", str(counts["undetermined"]), "seeds disagree, or too few can tell"), Tile("seeds", str(len(seeds)), f"in {len(ledgers)} ledgers"))  # fmt: skip
+    seeds = sorted({seed for each in ledgers for seed in each.seeds})
+    finding = verdict_sentences(entries, f" in {len(ledgers)} ledgers with {len(seeds)} seeds")
+    tiles = (*verdict_tiles(entries), Tile("seeds", str(len(seeds)), f"in {len(ledgers)} ledgers"))
     command = " ".join(["epicycle reproduce", paper, "--pool", *map(shlex.quote, files)])
     cited = "".join(f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in ("epicycle", paper))
     sections = [

@@ -6,7 +6,6 @@ differently), and to keep one of them would choose by the outcome. Readings are 
 they depend on are the same.
 """
 
-import hashlib
 import json
 import math
 import re
@@ -49,7 +48,7 @@ def make_pool(
         claims: Ids of the claims that are asked for; all if empty.
     """
     values = {"kind": "study", "paper": ledgers[0].paper, "claims": list(claims),
-              "pooled": [{"name": each.name, "sha256": hashlib.sha256(each.content).hexdigest()} for each in ledgers]}  # fmt: skip
+              "pooled": [{"name": each.name, "sha256": each.sha256} for each in ledgers]}  # fmt: skip
     run = create_run(Path(root), f"{ledgers[0].paper}-pooled", values, given, provenance())
     with run.lock():
         for i, each in enumerate(ledgers):

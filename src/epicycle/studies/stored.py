@@ -65,10 +65,15 @@ class Ledger(NamedTuple):
         """Seeds of its readings."""
         return sorted({reading.seed for each in self.graded for reading in each.readings})
 
+    @property
+    def sha256(self) -> str:
+        """Of its file."""
+        return hashlib.sha256(self.content).hexdigest()
+
     def as_json(self) -> dict[str, Any]:
         """What a page says of it."""
         return {"name": self.name, "bound": self.bound, "seeds": self.seeds, "claims": len(self.graded), "revision": self.revision, "command": self.command,
-                "sha256": hashlib.sha256(self.content).hexdigest()}  # fmt: skip
+                "sha256": self.sha256}  # fmt: skip
 
 
 def read_ledgers(paths: Sequence[Path | str]) -> list[Ledger]:
