@@ -46,6 +46,18 @@ def counted(runs: list[dict]) -> str:
     )
 
 
+def counted_verdicts(claims: list[dict]) -> str:
+    """How many claims have which verdict, and how many are undetermined since seeds disagree: that is known, where the rest is not."""
+    counts: dict[str, int] = {}
+    for claim in claims:
+        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
+    mixed = sum({r["holds"] for r in c["readings"]} >= {True, False} for c in claims if c["verdict"] == "undetermined")
+    apart = f" ({mixed} where seeds disagree, {counts['undetermined'] - mixed} where too few can tell)" if mixed else ""
+    return ", ".join(
+        f"{count} {verdict}{apart if verdict == 'undetermined' else ''}" for verdict, count in sorted(counts.items())
+    )
+
+
 def introduction(found: dict, verdicts: str) -> list[str]:
     """What was run, and how to read the table."""
     rule = "A verdict needs three seeds (one reading where nothing is trained): confirmed if the rule holds in all, refuted if in none. Published and measured values stand in columns of their own."
@@ -68,12 +80,8 @@ def introduction(found: dict, verdicts: str) -> list[str]:
 
 def page(found: dict) -> str:
     """Claims with their verdicts, then what was trained."""
-    counts: dict[str, int] = {}
-    for claim in found["claims"]:
-        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
-    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     lines = [
-        *introduction(found, verdicts),
+        *introduction(found, counted_verdicts(found["claims"])),
         "",
         "| claim | statement | verdict | published | ours, mean (range) | what it is | control | rule |",
         "|---|---|---|---|---|---|---|---|",

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ledger_page import number, ours, row
+from ledger_page import counted_verdicts, number, ours, row
 
 PAPERS = {"furuta2024": "Furuta et al. 2024", "zhou2024": "Zhou et al. 2024"}
 
@@ -17,10 +17,7 @@ PAPERS = {"furuta2024": "Furuta et al. 2024", "zhou2024": "Zhou et al. 2024"}
 def page(found: dict[str, Any]) -> str:
     """The text of the page."""
     claims, runs = found["claims"], found["trainings"]
-    counts: dict[str, int] = {}
-    for entry in claims:
-        counts[entry["verdict"]] = counts.get(entry["verdict"], 0) + 1
-    said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+    said = counted_verdicts(claims)
     trained = f", {len(runs)} trainings" if runs else ""
     lines = [
         f"# {PAPERS[found['paper']]}: every claim graded so far",
@@ -42,7 +39,7 @@ def page(found: dict[str, Any]) -> str:
         for each in found["pooled"]]  # fmt: skip
     lines += ["", "## Claims", "", "| claim | statement | verdict | published | ours, mean (range) | control | why | seeds of | rerun |", "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for entry in claims:
-        control = f"{number(entry['control'])} {entry['control_is']}".strip()
+        control = "" if entry["control"] is None else f"{number(entry['control'])} {entry['control_is']}"
         reason = "; ".join([entry["reason"].split(". ")[0], *entry["apart"]])
         places: dict[str, list[str]] = {}
         for reading in entry["readings"]:

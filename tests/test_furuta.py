@@ -14,6 +14,7 @@ import torch
 
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError
+from epicycle.report.ledger import verdict_sentences, verdict_tiles
 from epicycle.report.sweep import success
 from epicycle.runs.directory import create_run, list_runs
 from epicycle.studies import furuta2024
@@ -407,6 +408,30 @@ def test_what_does_not_grok_and_falls(study):
     assert verdict("C18b", early).verdict == "undetermined"
 
 
+def test_control_of_what_falls_is_the_same_table_shuffled(study):
+    """A table that is even in n has no sine at all, and shuffled as much as cosine."""
+    condition, p = scratch("a^2 + a*b + b^2"), 97
+    found = study([condition], lambda c, s: {"trained": 300_000, "ends": {("W_E", "fcr"): 0.0}})
+    noise = np.random.default_rng(0).normal(size=(p, 128))
+    even = noise + noise[-np.arange(p) % p]
+    wave = np.cos(2 * np.pi * 3 * np.arange(p)[:, None] / p) * noise[:1]
+    for seed, table in enumerate((even, wave, noise)):
+        tables = {"embed.W_E": table, "unembed.W_U": np.eye(p), "blocks.0.mlp.W_out": noise}
+        # columns of W_E and W_U are numbers
+        tensors = {
+            name: torch.from_numpy(np.ascontiguousarray(t.T if name == "embed.W_E" else t))
+            for name, t in tables.items()
+        }
+        found.finished(condition, seed).save_checkpoint(300_000, tensors)
+    readings = verdict("C18b", found).readings
+    assert [r.value for r in readings] == [0.0] * 3
+    assert [r.control for r in readings] == [
+        1.0,
+        0.0,
+        1.0,
+    ]  # one channel, shuffled, is one-sided by chance
+
+
 def test_speed_of_transfer_with_censoring(study):
     onto, base = transfer("a*b", "a + b", "body"), PLUS
     other, rival = transfer("a + b", "a*b", "body"), TIMES
@@ -624,8 +649,25 @@ def test_ledger_of_nothing(study):
 def test_what_would_settle_a_claim_is_said(study):
     how = {0: {"first": 2000}, 1: {"trained": 300_000, "best": 0.5}, 2: {"trained": 8_000, "best": 0.5}}
     found = verdict("C1a", study([PLUS], lambda c, s: how[s]))
-    assert (found.verdict, found.needs) == ("undetermined", "longer training of seed 2, more seeds")
+    needs = "longer training of seed 2, more seeds, which can only narrow how often it holds"
+    assert (found.verdict, found.needs, found.is_mixed) == ("undetermined", needs, True)
     assert found.as_json()["needs"] == found.needs
+
+
+def test_seeds_that_disagree_are_counted_apart_from_seeds_that_cannot_tell(study):
+    grokked = {TIMES: {0: 2000, 1: 3000, 2: 4000}, PLUS: {0: 2000, 1: None, 2: 2500}}
+
+    def how(condition, seed):
+        first = grokked.get(condition, {}).get(seed)
+        return {"first": first, "trained": 100 if condition == MINUS else 300_000, "best": 0.5}
+
+    entries = ledger(study([PLUS, TIMES, MINUS], how), claims_of(["C1"]))
+    assert [e.is_mixed for e in entries] == [True, False, False]
+    assert (
+        "1 are confirmed, 0 refuted, 2 undetermined (1 where seeds disagree, 1 where too few can tell)"
+        in verdict_sentences(entries, "")[0]
+    )
+    assert verdict_tiles(entries)[2].note == "1 where seeds disagree, 1 where too few can tell"
 
 
 @pytest.mark.parametrize("name", ["C2b", "C20", "C33"])

@@ -48,12 +48,18 @@ def verdict_sentences(entries: Sequence[Entry], how: str) -> tuple[str, str]:
     counts = verdict_counts(entries)
     named = lambda verdict: ", ".join(e.claim.id for e in entries if e.verdict == verdict) or "none"  # noqa: E731
     rest = f", {counts['not run']} not run" if counts["not run"] else ""
-    return (f"Of {len(entries)} claims{how}, {counts['confirmed']} are confirmed, {counts['refuted']} refuted, {counts['undetermined']} undetermined{rest}.",
+    return (f"Of {len(entries)} claims{how}, {counts['confirmed']} are confirmed, {counts['refuted']} refuted, {counts['undetermined']} undetermined ({_apart(entries)}){rest}.",
             f"Confirmed: {named('confirmed')}. Refuted: {named('refuted')}. Undetermined: {named('undetermined')}.")  # fmt: skip
+
+
+def _apart(entries: Sequence[Entry]) -> str:
+    """Of what is undetermined, what is known not to hold always nor never, and what is just not known."""
+    mixed = sum(e.is_mixed for e in entries if e.verdict == "undetermined")
+    return f"{mixed} where seeds disagree, {verdict_counts(entries)['undetermined'] - mixed} where too few can tell"
 
 
 def verdict_tiles(entries: Sequence[Entry]) -> tuple[Tile, ...]:
     """The counts as figures of the first screen."""
     counts = verdict_counts(entries)
     return (Tile("confirmed", str(counts["confirmed"]), f"of {len(entries)} claims"), Tile("refuted", str(counts["refuted"]), "the rule holds in no seed"),
-            Tile("undetermined", str(counts["undetermined"]), "seeds disagree, or too few can tell"))  # fmt: skip
+            Tile("undetermined", str(counts["undetermined"]), _apart(entries)))  # fmt: skip

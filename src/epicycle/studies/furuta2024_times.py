@@ -4,15 +4,17 @@ An event seen at one evaluation happened after the one before it.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from epicycle.analysis.grok import kept_steps
 from epicycle.analysis.statistics import rank_correlation
 from epicycle.fourier.bases import additive
-from epicycle.fourier.measures import ffd
+from epicycle.fourier.measures import fcr, ffd
 from epicycle.fourier.spectra import fourier_norms
-from epicycle.models.sites import embedding
+from epicycle.models.sites import embedding, neuron_logit_map
+from epicycle.runs.directory import Run
 from epicycle.studies.furuta2024 import PUBLISHED_STEPS, Study, scratch
 from epicycle.studies.furuta2024_readings import (
     GROKKED,
@@ -28,8 +30,23 @@ from epicycle.studies.furuta2024_spectra import FALLS, MEASURES, series_of
 from epicycle.studies.ledger import Reading
 from epicycle.sweep.grid import Condition
 
-_Curve = tuple[Condition, np.ndarray, np.ndarray, dict[str, np.ndarray]]
-"""A run's condition, the steps at which it was measured, test accuracy there, and the measures that fall."""
+SHUFFLES = 19
+"""How often numbers are shuffled for a control."""
+
+
+class _Curve(NamedTuple):
+    """A run, the steps at which it was measured, test accuracy there, where each measure began, and those that fall."""
+
+    condition: Condition
+    run: Run
+    steps: np.ndarray
+    accuracy: np.ndarray
+    began: dict[str, float]
+    falling: dict[str, np.ndarray]
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.steps[-1] >= PUBLISHED_STEPS)
 
 
 def _half_between(steps: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
@@ -42,55 +59,55 @@ def _half_between(steps: np.ndarray, values: np.ndarray) -> tuple[float, float] 
     return float(steps[max(at - 1, 0)]), float(steps[at])
 
 
-def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_grokked: bool) -> Reading:
-    """Share of grokked runs in which FFD or FCR of W_E or W_L falls, together with accuracy; or of the others in which none falls.
+def _curve(condition: Condition, run: Run, study: Study, seed: int) -> _Curve:
+    history = [line for line in study.history(condition, seed) if "measures" in line]
+    every = {f"{name.upper()}({site})": series_of(history, site, name)[1] for site, name in MEASURES}
+    falling = {name: values for name, values in every.items() if values[-1] <= FALLS * values[0]}
+    steps = np.array([line["step"] for line in history], float)
+    accuracy = np.array([line["test_accuracy"] for line in history])
+    return _Curve(condition, run, steps, accuracy, {name: float(v[0]) for name, v in every.items()}, falling)
+
+
+def _absent(absent: Sequence[Reading], is_alone: bool) -> Reading:
+    """The reading of a seed of which some run cannot be read; `is_alone` if no other run of it can."""
+    some = "all" if is_alone and all(r.missing == "all" for r in absent) else "some"
+    return absent[0]._replace(missing=some if any(r.missing for r in absent) else "")
+
+
+def inflections(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
+    """Share of grokked runs in which FFD or FCR of W_E or W_L falls, together with accuracy.
 
     Together: Spearman correlation with test accuracy below 0, and half-times t with |log10 of their ratio| < 0.3. An event seen at one
     evaluation happened after the one before it; where that leaves open whether two half-times are so near, the run is not counted. Nor
     is one of a condition that looking up alone brings to a grok: its accuracy may rise without any rule.
-    Control: the share by half-time alone had each run's accuracy been that of another run. Of `conditions`, those that (did not) grok.
-    One run that was looked at to the end without a grok, and in which something falls, tells, whatever the others do.
+    Control: the share by half-time alone had each run's accuracy been that of another run.
     """
     curves: list[_Curve] = []
     short, absent = [], []
     for condition in conditions:
-        if of_grokked and baseline(condition, seed) >= GROKKED:
+        if baseline(condition, seed) >= GROKKED:
             continue
-        run = study.ended(condition, seed) if of_grokked else study.finished(condition, seed)
+        run = study.ended(condition, seed)
         if run is None:
             absent.append(unread(study, condition, seed))
-            continue
-        if (first_step(run) is not None) != of_grokked:
-            short += [when(condition, run)] * (of_grokked and trained_steps(run) < PUBLISHED_STEPS)
-            continue
-        history = [line for line in study.history(condition, seed) if "measures" in line]
-        steps = np.array([line["step"] for line in history], float)
-        accuracy = np.array([line["test_accuracy"] for line in history])
-        every = {f"{name.upper()}({site})": series_of(history, site, name)[1] for site, name in MEASURES}
-        falling = {name: values for name, values in every.items() if values[-1] <= FALLS * values[0]}
-        curves.append((condition, steps, accuracy, falling))
-    if not of_grokked and (told := _fallen(curves, seed)):
-        return told
+        elif first_step(run) is None:
+            short += [when(condition, run)] * (trained_steps(run) < PUBLISHED_STEPS)
+        else:
+            curves.append(_curve(condition, run, study, seed))
     if absent:
-        some = "all" if not curves and not short and all(r.missing == "all" for r in absent) else "some"
-        return absent[0]._replace(missing=some if any(r.missing for r in absent) else "")
+        return _absent(absent, is_alone=not curves and not short)
     if not curves:
         return Reading(seed, None, None, None, "; ".join(short) or "no such run", is_censored=bool(short))
-    if not of_grokked:
-        if short := [c.label for c, steps, *_ in curves if steps[-1] < PUBLISHED_STEPS]:
-            said = f"looked at less than {PUBLISHED_STEPS:,} steps: {', '.join(short)}"
-            return Reading(seed, None, None, None, said, is_censored=True)
-        return Reading(seed, 1.0, None, True, f"{len(curves)} runs; something falls in: none")
-    rises = [_half_between(steps, accuracy) for _, steps, accuracy, _ in curves]
+    rises = [_half_between(each.steps, each.accuracy) for each in curves]
     falls = [
-        [_half_between(steps, v) for v in falling.values() if rank_correlation(v, accuracy) < 0]
-        for _, steps, accuracy, falling in curves
+        [_half_between(each.steps, v) for v in each.falling.values() if rank_correlation(v, each.accuracy) < 0]
+        for each in curves
     ]
     hit = [_any_near(own, rise) for own, rise in zip(falls, rises, strict=True)]
     others = [_any_near(own, rise) for i, own in enumerate(falls) for j, rise in enumerate(rises) if i != j]
     share = lambda told: float(np.mean(known)) if (known := [t for t in told if t is not None]) else None  # noqa: E731
     named = {
-        want: ", ".join(c.label for (c, *_), told in zip(curves, hit, strict=True) if told is want)
+        want: ", ".join(each.condition.label for each, told in zip(curves, hit, strict=True) if told is want)
         for want in (False, None)
     }
     note = f"{len(curves)} runs; not in: {named[False] or 'none'}; too close to tell: {named[None] or 'none'}"
@@ -100,18 +117,55 @@ def inflections(conditions: Sequence[Condition], study: Study, seed: int, *, of_
     )
 
 
-def _fallen(curves: Sequence[_Curve], seed: int) -> Reading | None:
-    """The reading if something falls in a run that was looked at to the end; value: the share of such runs in which nothing does."""
-    whole = [(c, falling) for c, steps, _, falling in curves if steps[-1] >= PUBLISHED_STEPS]
+def no_inflections(conditions: Sequence[Condition], study: Study, seed: int) -> Reading:
+    """Share of runs that ended without a grok in which neither FFD nor FCR of W_E or W_L falls.
+
+    One that was looked at to the end and in which something falls tells, whatever the others do.
+    Control: the same share had the numbers been shuffled at the end.
+    """
+    curves: list[_Curve] = []
+    absent = []
+    for condition in conditions:
+        run = study.finished(condition, seed)
+        if run is None:
+            absent.append(unread(study, condition, seed))
+        elif first_step(run) is None:
+            curves.append(_curve(condition, run, study, seed))
+    whole = [each for each in curves if each.is_whole]
     fallen = [
-        f"{c.label} ({', '.join(f'{name} {v[0]:.2f} to {v[-1]:.2f}' for name, v in falling.items())})"
-        for c, falling in whole
-        if falling
+        f"{each.condition.label} ({', '.join(f'{name} {v[0]:.2f} to {v[-1]:.2f}' for name, v in each.falling.items())})"
+        for each in whole
+        if each.falling
     ]
-    if not fallen:
+    if not fallen and absent:
+        return _absent(absent, is_alone=not curves)
+    if not curves:
+        return Reading(seed, None, None, None, "no such run")
+    if not fallen and len(whole) < len(curves):
+        short = ", ".join(each.condition.label for each in curves if not each.is_whole)
+        return Reading(
+            seed, None, None, None, f"looked at less than {PUBLISHED_STEPS:,} steps: {short}", is_censored=True
+        )
+    shuffled = [share for each in whole if (share := _shuffled(each, seed)) is not None]
+    said = f"{len(whole)} runs; something falls in: {', '.join(fallen) or 'none'}"
+    control = float(np.mean(shuffled)) if shuffled else None
+    return Reading(seed, 1 - len(fallen) / len(whole), control, not fallen, said)
+
+
+def _shuffled(curve: _Curve, seed: int) -> float | None:
+    """The share of shuffles of the numbers after which nothing falls, by the run's last weights; None if it kept none."""
+    if not curve.run.checkpoint_steps():
         return None
-    said = f"{len(whole)} runs; something falls in: {', '.join(fallen)}"
-    return Reading(seed, 1 - len(fallen) / len(whole), None, False, said)
+    weights, p = curve.run.weights(), curve.condition.modulus
+    tables, basis = {"W_E": embedding(weights, p), "W_L": neuron_logit_map(weights, p)}, additive(p)
+    rng, stays = np.random.default_rng(seed), 0
+    for _ in range(SHUFFLES):
+        order = rng.permutation(p)
+        norms = {site: fourier_norms(table[order], basis) for site, table in tables.items()}
+        ends = {f"FFD({site})": ffd(each) for site, each in norms.items()}
+        ends |= {f"FCR({site})": fcr(each).value for site, each in norms.items()}
+        stays += all(end > FALLS * curve.began[name] for name, end in ends.items())
+    return stays / SHUFFLES
 
 
 def _any_near(own: Sequence[tuple[float, float] | None], rise: tuple[float, float] | None) -> bool | None:

@@ -83,9 +83,14 @@ class Entry(NamedTuple):
         short = [str(r.seed) for r in open_ if r.is_censored and not r.missing]
         wanted = [f"the missing runs of seed {', '.join(absent)}"] if absent else []
         wanted += [f"longer training of seed {', '.join(short)}"] if short else []
-        if {r.holds for r in self.readings} >= {True, False}:
-            wanted.append("more seeds")
+        if self.is_mixed:
+            wanted.append("more seeds, which can only narrow how often it holds")
         return ", ".join(wanted) or self.claim.needs
+
+    @property
+    def is_mixed(self) -> bool:
+        """True if the rule holds in one reading and not in another: that is known, and no further one can confirm or refute."""
+        return {r.holds for r in self.readings} >= {True, False}
 
     def as_json(self) -> dict[str, Any]:
         """The object of `epicycle reproduce --json`; `interval` is the range over seeds.
@@ -112,6 +117,7 @@ class Entry(NamedTuple):
             "control_is": self.claim.control,
             "rule": self.claim.rule,
             "seeds": len([r for r in self.readings if r.holds is not None]),
+            "is_mixed": self.is_mixed,
             "readings": [r._asdict() for r in self.readings],
         }
 
