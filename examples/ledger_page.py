@@ -36,7 +36,7 @@ def row(*cells: object) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-def counted(runs: list[dict]) -> str:
+def counted_runs(runs: list[dict]) -> str:
     """How many runs, and how many different ones: a run of fixed length may be the beginning of a longer one."""
     same = {json.dumps([{**run["condition"], "steps": None}, run["seed"]]) for run in runs}
     return (
@@ -46,16 +46,15 @@ def counted(runs: list[dict]) -> str:
     )
 
 
+def counted(things: list[str]) -> str:
+    """How many of each there are."""
+    return ", ".join(f"{things.count(each)} {each}" for each in sorted(set(things)))
+
+
 def counted_verdicts(claims: list[dict]) -> str:
-    """How many claims have which verdict, and how many are undetermined since seeds disagree: that is known, where the rest is not."""
-    counts: dict[str, int] = {}
-    for claim in claims:
-        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
-    mixed = sum({r["holds"] for r in c["readings"]} >= {True, False} for c in claims if c["verdict"] == "undetermined")
-    apart = f" ({mixed} where seeds disagree, {counts['undetermined'] - mixed} where too few can tell)" if mixed else ""
-    return ", ".join(
-        f"{count} {verdict}{apart if verdict == 'undetermined' else ''}" for verdict, count in sorted(counts.items())
-    )
+    """How many claims have which verdict, and why the undetermined are: that seeds disagree is known, where the rest is not."""
+    causes = counted([c["cause"] for c in claims if c.get("cause")])
+    return counted([c["verdict"] for c in claims]) + (f" (of these: {causes})" if causes else "")
 
 
 def introduction(found: dict, verdicts: str) -> list[str]:
@@ -63,12 +62,12 @@ def introduction(found: dict, verdicts: str) -> list[str]:
     rule = "A verdict needs three seeds (one reading where nothing is trained): confirmed if the rule holds in all, refuted if in none. Published and measured values stand in columns of their own."
     preset = found["preset"]
     if isinstance(preset, dict):
-        how = f"{counted(found['runs'])} of at most {preset['max_steps']:,} steps (those that frozen weights come from 10,000 or 40,000)"
+        how = f"{counted_runs(found['runs'])} of at most {preset['max_steps']:,} steps (those that frozen weights come from 10,000 or 40,000)"
         if "--no-train" in found["command"]:
             short = [run["steps"]["trained"] for run in found["runs"] if run["steps"]["first"] is None]
-            how = f"{counted(found['runs'])} that all grokked within {preset['max_steps']:,} steps"
+            how = f"{counted_runs(found['runs'])} that all grokked within {preset['max_steps']:,} steps"
             if short:
-                how = f"{counted(found['runs'])} as far as they got, those without a grok {min(short):,} to {max(short):,} steps of {preset['max_steps']:,}"
+                how = f"{counted_runs(found['runs'])} as far as they got, those without a grok {min(short):,} to {max(short):,} steps of {preset['max_steps']:,}"
         return ["# Ledger of Furuta et al. 2024", "", f"Made by `{found['command']}` and `examples/ledger_page.py`. {how}, "
                 f"seeds {', '.join(map(str, preset['seeds']))}: {verdicts}.", "", f"{rule} That something never groks can only be told at 300,000 steps."]  # fmt: skip
     config = found["config"]

@@ -41,6 +41,7 @@ def page(found: dict[str, Any]) -> str:
     for entry in claims:
         control = "" if entry["control"] is None else f"{number(entry['control'])} {entry['control_is']}"
         reason = "; ".join([entry["reason"].split(". ")[0], *entry["apart"]])
+        reason = f"{entry['cause']}: {reason}" if entry["cause"] else reason
         places: dict[str, list[str]] = {}
         for reading in entry["readings"]:
             places.setdefault(reading["ledger"], []).append(str(reading["seed"]))

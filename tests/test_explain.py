@@ -486,9 +486,9 @@ def test_a_hub_name_without_network_is_one_sentence(tmp_path, capsys, monkeypatc
 # the ledger
 
 
-@pytest.mark.parametrize(("holds", "verdict"), [([True] * 3, "confirmed"), ([False] * 3, "refuted"), ([True, True, False], "undetermined"),
-                                                ([True, True], "undetermined"), ([True, True, None], "undetermined")])  # fmt: skip
-def test_verdicts_need_three_seeds_of_one_mind(holds, verdict):
+@pytest.mark.parametrize(("holds", "verdict", "cause"), [([True] * 3, "confirmed", ""), ([False] * 3, "refuted", ""), ([True, True, False], "undetermined", "seeds disagree"),
+                                                         ([True, True], "undetermined", "too few seeds"), ([True, True, None], "undetermined", "nothing to tell by")])  # fmt: skip
+def test_verdicts_need_three_seeds_of_one_mind(holds, verdict, cause):
     claim = Claim(
         "X",
         "s",
@@ -500,5 +500,5 @@ def test_verdicts_need_three_seeds_of_one_mind(holds, verdict):
         "n",
         lambda study: [Reading(i, 1.0, 0.0, h, "note") for i, h in enumerate(holds)],
     )
-    assert grade(claim, None).verdict == verdict
+    assert (grade(claim, None).verdict, grade(claim, None).cause) == (verdict, cause)
     assert grade(claim._replace(measure=None), None).verdict == "not run"

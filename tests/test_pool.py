@@ -139,17 +139,31 @@ def test_only_readings_of_one_rule_and_one_setting_are_pooled(tmp_path):
     brief = ledger(tmp_path / "brief.json", [holds(3)], bound=20_000)
     old = ledger(tmp_path / "old.json", [holds(s) for s in range(4)], rule="0.9 somewhere", verdict="confirmed")
     found = pool(now, earlier, old, brief)
-    assert found.ledgers == ("earlier",)  # as many seeds as the other, looked at longer
+    assert found.ledgers == ("now",)  # as many seeds as the other, weights read later
     assert found.apart == (
-        "undetermined in now, which is not pooled: its settings are others: min_steps 10000, weights read up to step 60000",
+        "undetermined in earlier, which is not pooled: its settings are others: min_steps 4000, weights read up to step 24000",
         "confirmed in old, which is not pooled: its rule is 0.9 somewhere",
-        "undetermined in brief, which is not pooled: its settings are others: min_steps 10000, weights read up to step 20000",
+        "undetermined in brief, which is not pooled: its settings are others: weights read up to step 20000",
     )
     more = ledger(tmp_path / "more.json", [holds(2)], bound=300_000)  # the same settings as `now`
     assert pool(now, earlier, old, brief, more).ledgers == ("now", "more")
     found = pool(old)
     assert found.entry.claim.rule == "0.9 somewhere" and found.apart[0].startswith("today it is another: a + b groks")
     assert found.as_json()["measured_is"] == "lowest best test accuracy"
+
+
+def test_a_seed_more_does_not_outweigh_weights_read_too_early(tmp_path):
+    late = ledger(tmp_path / "late.json", [holds(0), holds(1, False), holds(2)])
+    early = ledger(tmp_path / "early.json", [holds(s) for s in range(4)], min_steps=4_000)
+    assert pool(late, early).entry.verdict == pool(early, late).entry.verdict == "undetermined"
+    one = ledger(tmp_path / "one.json", [holds(0)], min_steps=20_000)
+    assert pool(one, early).entry.verdict == "confirmed"  # one seed is no verdict, however late it is read
+
+
+def test_a_bound_beyond_the_papers_is_no_ledger_of_the_paper(tmp_path):
+    """Its claims are that something groks, or not, within 300,000 steps."""
+    with pytest.raises(ConfigError, match="300,001 steps, where the paper gives a run up after 300,000"):
+        read_ledgers([ledger(tmp_path / "long.json", [holds(0)], bound=300_001)])
 
 
 def test_one_reading_that_needs_no_seeds_is_disputed_both_ways(tmp_path):

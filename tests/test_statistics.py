@@ -78,7 +78,10 @@ def test_a_run_that_was_stopped_before_the_others_event_tells_nothing():
     short = paired([None] * 6, [100_000] * 6, [5_000] * 6, [101_000] * 6)
     assert (short.pairs, short.undecided, short.earlier_b, short.only_b, short.p_time) == (0, 6, 0, 0, 1.0)
     long = paired([None] * 6, [100_000] * 6, [100_000] * 6, [101_000] * 6)
-    assert (long.pairs, long.earlier_b, long.only_b) == (6, 6, 6)
+    assert (long.pairs, long.earlier_b) == (6, 6)
+    assert (long.only_b, long.p_outcome) == (0, 1.0)  # whether it would have happened by 101,000 is not known
+    level = paired([None] * 6, [100_000] * 6, [101_000] * 6, [101_000] * 6)
+    assert (level.only_b, level.p_outcome) == (6, pytest.approx(2 / 64))
     mixed = paired([200, None], [None, 300], [900, 900], [100, 900])
     assert (mixed.pairs, mixed.undecided, mixed.earlier_b) == (1, 1, 1)
 

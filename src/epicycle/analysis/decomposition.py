@@ -69,8 +69,8 @@ def decompose(
         keys: Key frequencies in the additive basis.
         plane: sum or difference.
         formula: For the record.
-        controls: How many random planes are removed; if not given, 19 for each frequency that is no key: were these no more than random,
-            one of them would be above all controls in one run of twenty.
+        controls: How many random planes are removed; if not given, 19 for each frequency that is no key. A random plane cuts into the
+            keys, too, which a frequency that is no key does not: one that means nothing is above all of them in less than one run of twenty.
         seed: Of these.
 
     Raises:

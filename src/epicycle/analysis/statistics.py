@@ -50,7 +50,7 @@ class Paired(NamedTuple):
     """The same seeds under two conditions, a against b.
 
     undecided: Seeds left out, since one run was stopped before the other's event. only_a, only_b: Seeds where the event happened
-    under one condition alone. p_outcome: exact McNemar test of these two counts. earlier_a, earlier_b: Seeds where it came first under
+    under one condition alone, the other's run being trained at least as long. p_outcome: exact McNemar test of these two counts. earlier_a, earlier_b: Seeds where it came first under
     one condition (a seed without it is later than one with it). p_time: two-sided sign test of these. median_ratio: median of time b /
     time a over seeds with both, None without any.
     """
@@ -159,8 +159,9 @@ def paired(
     told = [not ((x is None and y is not None and end_x < y) or (y is None and x is not None and end_y < x))
             for x, y, end_x, end_y in zip(a, b, trained_a, trained_b, strict=True)]  # fmt: skip
     pairs = [pair for pair, is_told in zip(zip(a, b, strict=True), told, strict=True) if is_told]
-    only_a = sum(x is not None and y is None for x, y in pairs)
-    only_b = sum(x is None and y is not None for x, y in pairs)
+    runs = list(zip(a, b, trained_a, trained_b, strict=True))
+    only_a = sum(x is not None and y is None and end_y >= end_x for x, y, end_x, end_y in runs)
+    only_b = sum(x is None and y is not None and end_x >= end_y for x, y, end_x, end_y in runs)
     later = lambda t: np.inf if t is None else t  # noqa: E731
     earlier_a = sum(later(x) < later(y) for x, y in pairs)
     earlier_b = sum(later(x) > later(y) for x, y in pairs)

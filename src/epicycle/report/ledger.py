@@ -1,9 +1,10 @@
 """The ledger of claims as a section of a report."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 from epicycle.report.page import Section, Tile, number, table
-from epicycle.studies.ledger import Entry
+from epicycle.studies.ledger import Cause, Entry
 
 HEADER = ("claim", "statement", "verdict", "published", "ours, mean (range over seeds)", "control", "rule")
 
@@ -18,8 +19,8 @@ def ledger_section(entries: Sequence[Entry], caveat: str) -> Section:
         rows.append([c.id, c.statement, e.verdict, c.published, measured, control + c.control, c.rule])
     body = table(list(HEADER), rows)
     body += table(
-        ["claim", "verdict", "why", "what would settle it"],
-        [[e.claim.id, e.verdict, e.reason, e.needs] for e in entries],
+        ["claim", "verdict", "cause", "why", "what would settle it"],
+        [[e.claim.id, e.verdict, e.cause, e.reason, e.needs] for e in entries],
     )
     return Section("ledger", "Ledger", "Claims of the paper with their verdicts; published and measured values stand apart.", body,
                    (caveat, "Confirmed: the rule holds in every seed of at least three (in one reading where nothing is trained); refuted: in none; undetermined: otherwise, or fewer can tell."))  # fmt: skip
@@ -48,18 +49,18 @@ def verdict_sentences(entries: Sequence[Entry], how: str) -> tuple[str, str]:
     counts = verdict_counts(entries)
     named = lambda verdict: ", ".join(e.claim.id for e in entries if e.verdict == verdict) or "none"  # noqa: E731
     rest = f", {counts['not run']} not run" if counts["not run"] else ""
-    return (f"Of {len(entries)} claims{how}, {counts['confirmed']} are confirmed, {counts['refuted']} refuted, {counts['undetermined']} undetermined ({_apart(entries)}){rest}.",
+    return (f"Of {len(entries)} claims{how}, {counts['confirmed']} are confirmed, {counts['refuted']} refuted, {counts['undetermined']} undetermined{f' ({_causes(entries)})' if counts['undetermined'] else ''}{rest}.",
             f"Confirmed: {named('confirmed')}. Refuted: {named('refuted')}. Undetermined: {named('undetermined')}.")  # fmt: skip
 
 
-def _apart(entries: Sequence[Entry]) -> str:
-    """Of what is undetermined, what is known not to hold always nor never, and what is just not known."""
-    mixed = sum(e.is_mixed for e in entries if e.verdict == "undetermined")
-    return f"{mixed} where seeds disagree, {verdict_counts(entries)['undetermined'] - mixed} where too few can tell"
+def _causes(entries: Sequence[Entry]) -> str:
+    """Why claims are undetermined, with how many: what is known not to hold always nor never stands apart from what is not known."""
+    counts = {cause: sum(e.cause == cause for e in entries) for cause in get_args(Cause) if cause}
+    return ", ".join(f"{count}: {cause}" for cause, count in counts.items() if count) or "none"
 
 
 def verdict_tiles(entries: Sequence[Entry]) -> tuple[Tile, ...]:
     """The counts as figures of the first screen."""
     counts = verdict_counts(entries)
     return (Tile("confirmed", str(counts["confirmed"]), f"of {len(entries)} claims"), Tile("refuted", str(counts["refuted"]), "the rule holds in no seed"),
-            Tile("undetermined", str(counts["undetermined"]), _apart(entries)))  # fmt: skip
+            Tile("undetermined", str(counts["undetermined"]), _causes(entries)))  # fmt: skip

@@ -159,6 +159,8 @@ def faster(
     note, what = f"{when(condition, run)}; {when(rival, other)}", condition.label
     if second is None and first is None:
         short = min(trained_steps(run), trained_steps(other)) < PUBLISHED_STEPS
+        if short and trained_steps(other) >= PUBLISHED_STEPS and condition.steps is not None:
+            note += f" (the rival does not grok, so that only a run of {PUBLISHED_STEPS:,} steps with the frozen weights could tell, which this claim does not train)"
         return Reading(seed, first, second, None, note, what, is_censored=short)
     if second is None and first is not None:  # the rival's step is beyond what it was trained for
         is_beaten = trained_steps(other) > first / factor if is_slower else trained_steps(other) >= factor * first

@@ -3,6 +3,7 @@
 An event seen at one evaluation happened after the one before it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,12 +27,9 @@ from epicycle.studies.furuta2024_readings import (
     unread,
     when,
 )
-from epicycle.studies.furuta2024_spectra import FALLS, MEASURES, series_of
+from epicycle.studies.furuta2024_spectra import FALLS, MEASURES, SHUFFLES, series_of
 from epicycle.studies.ledger import Reading
 from epicycle.sweep.grid import Condition
-
-SHUFFLES = 19
-"""How often numbers are shuffled for a control."""
 
 
 class _Curve(NamedTuple):
@@ -198,13 +196,8 @@ def thresholds(study: Study, seed: int) -> Reading:
         values = np.array([ffd(each, eta) for each in norms])
         times[eta] = _crossing(steps, values, (values[0] + values[-1]) / 2)
     if None in times.values():
-        return Reading(
-            seed,
-            None,
-            None,
-            None,
-            "FFD does not fall at every eta to date",
-        )
+        said = ", ".join(f"{eta}" for eta, time in times.items() if time is None)
+        return Reading(seed, times[0.3], times[0.7], False, f"grokked, and FFD does not fall at eta {said}")
     holds = times[0.3] > times[0.5] > times[0.7]  # type: ignore[operator]
     return Reading(
         seed,
@@ -225,24 +218,18 @@ def _crossing(steps: np.ndarray, values: np.ndarray, level: float) -> float | No
     return float(steps[i - 1] + share * (steps[i] - steps[i - 1]))
 
 
-def earlier_fall(study: Study, seed: int) -> Reading:
-    """Half-time of the fall of FFD(W_E) of a + b at r = 0.5; control: at r = 0.3."""
-    times = []
-    for condition in (scratch("a + b", 0.5), PLUS):
+def earlier_fall(formula: str, study: Study, seed: int) -> Reading:
+    """Half-time of the fall of FFD(W_E) at r = 0.5; control: at r = 0.3. Of a run that grokked without a fall it is never."""
+    times, notes = [], []
+    for condition in (scratch(formula, 0.5), scratch(formula)):
         run = study.ended(condition, seed)
         if run is None:
             return unread(study, condition, seed)
+        if first_step(run) is None:
+            return ungrokked(seed, condition, run)
         steps, values = series_of(study.history(condition, seed), "W_E", "ffd")
-        if first_step(run) is None or values[-1] > FALLS * values[0]:
-            return Reading(
-                seed,
-                None,
-                None,
-                None,
-                f"{when(condition, run)}: FFD {values[0]:.3f} to {values[-1]:.3f}, no fall to date",
-                is_censored=first_step(run) is None and trained_steps(run) < PUBLISHED_STEPS,
-            )
-        half = _half_between(steps, values)
-        assert half is not None  # it falls
-        times.append(half[1])
-    return Reading(seed, times[0], times[1], times[0] < times[1])
+        half = _half_between(steps, values) if values[-1] <= FALLS * values[0] else None
+        times.append(half[1] if half else math.inf)
+        notes.append(f"{condition.label}: FFD {values[0]:.3f} to {values[-1]:.3f}")
+    value, control = (time if math.isfinite(time) else None for time in times)
+    return Reading(seed, value, control, times[0] < times[1], "; ".join(notes))

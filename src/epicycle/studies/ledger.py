@@ -12,6 +12,8 @@ import numpy as np
 from epicycle.analysis.statistics import rate
 
 Verdict = Literal["confirmed", "refuted", "undetermined", "not run"]
+Cause = Literal["", "seeds disagree", "runs missing", "runs too short", "nothing to tell by", "too few seeds"]
+"""Why a claim is undetermined. The first is known, and no further reading can confirm or refute it; the others are not known yet."""
 MIN_SEEDS = 3
 
 
@@ -83,14 +85,23 @@ class Entry(NamedTuple):
         short = [str(r.seed) for r in open_ if r.is_censored and not r.missing]
         wanted = [f"the missing runs of seed {', '.join(absent)}"] if absent else []
         wanted += [f"longer training of seed {', '.join(short)}"] if short else []
-        if self.is_mixed:
+        if self.cause == "seeds disagree":
             wanted.append("more seeds, which can only narrow how often it holds")
         return ", ".join(wanted) or self.claim.needs
 
     @property
-    def is_mixed(self) -> bool:
-        """True if the rule holds in one reading and not in another: that is known, and no further one can confirm or refute."""
-        return {r.holds for r in self.readings} >= {True, False}
+    def cause(self) -> Cause:
+        """Why it is undetermined, the first of what applies; nothing if it is not."""
+        open_ = [r for r in self.readings if r.holds is None]
+        if self.verdict != "undetermined":
+            return ""
+        if {r.holds for r in self.readings} >= {True, False}:
+            return "seeds disagree"
+        if any(r.missing for r in open_):
+            return "runs missing"
+        if any(r.is_censored for r in open_):
+            return "runs too short"
+        return "nothing to tell by" if open_ else "too few seeds"
 
     def as_json(self) -> dict[str, Any]:
         """The object of `epicycle reproduce --json`; `interval` is the range over seeds.
@@ -107,6 +118,7 @@ class Entry(NamedTuple):
             "statement": self.claim.statement,
             "source": self.claim.source,
             "verdict": self.verdict,
+            "cause": self.cause,
             "reason": self.reason,
             "needs": self.needs,
             "published": self.claim.published,
@@ -117,7 +129,6 @@ class Entry(NamedTuple):
             "control_is": self.claim.control,
             "rule": self.claim.rule,
             "seeds": len([r for r in self.readings if r.holds is not None]),
-            "is_mixed": self.is_mixed,
             "readings": [r._asdict() for r in self.readings],
         }
 
@@ -160,12 +171,13 @@ def grade(claim: Claim, study: Any, *, least: int | None = None, unit: str = "se
             claim,
             "undetermined",
             readings,
-            f"{len(told)} of {len(readings)} {unit} could be read{f' (the rule holds in {holds})' if told else ''}, {least} are needed. {notes or claim.needs}",
+            f"{len(told)} of {len(readings)} {unit} could be read{f' (the rule holds in {holds})' if told else ''}, {least} {'is' if least == 1 else 'are'} needed. {notes or claim.needs}",
         )
-    if holds == len(told):
-        return Entry(claim, "confirmed", readings, f"the rule holds in {holds} of {len(told)} {unit}")
-    if holds == 0:
-        return Entry(claim, "refuted", readings, f"the rule holds in none of {len(told)} {unit}")
     often = rate(holds, len(told))
-    said = f"the rule holds in {holds} of {len(told)} {unit}, so neither always nor never; a share of {often.low:.0%} to {often.high:.0%} (95 %, Wilson) is possible, and more {unit} would narrow it"
+    possible = f"a share of {often.low:.0%} to {often.high:.0%} (95 %, Wilson) is possible"
+    if holds == len(told):
+        return Entry(claim, "confirmed", readings, f"the rule holds in {holds} of {len(told)} {unit}; {possible}")
+    if holds == 0:
+        return Entry(claim, "refuted", readings, f"the rule holds in none of {len(told)} {unit}; {possible}")
+    said = f"the rule holds in {holds} of {len(told)} {unit}, so neither always nor never; {possible}, and more {unit} would narrow it"
     return Entry(claim, "undetermined", readings, said)

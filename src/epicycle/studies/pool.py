@@ -67,8 +67,8 @@ def read_pool(run: Run) -> list[Ledger]:
 def pooled(ledgers: Sequence[Ledger], claims: Sequence[Claim]) -> list[Pooled]:
     """Every claim of some ledgers, graded on the readings of all that share its statement, rule and settings, in the order of their numbers.
 
-    Where ledgers differ in these, those are pooled that have the most seeds (of equals those that looked longest): of today's rule if any
-    are; what the others say is named.
+    Where ledgers differ in these, those are pooled that are of today's rule, if any are; that have as many seeds as a verdict needs; that
+    looked longest before weights are read; that have the most seeds; that looked longest. What the others say is named.
 
     Args:
         ledgers: Of one paper.
@@ -87,10 +87,11 @@ def _pool(name: str, ledgers: Sequence[Ledger], now: Claim | None) -> Pooled:
                 key = json.dumps([each.claim.statement, each.claim.rule, ledger.setting], sort_keys=True)
                 groups.setdefault(key, []).append((ledger, each))
 
-    def rank(group: list[tuple[Ledger, Graded]]) -> tuple[bool, bool, int, int]:
+    def rank(group: list[tuple[Ledger, Graded]]) -> tuple[bool, bool, bool, int, int, int]:
         there = [(ledger, r) for ledger, each in group for r in each.readings if r.missing != "all"]
-        bound = max((ledger.bound for ledger, _ in there), default=0)
-        return bool(there), _is_same(group[0][1].claim, now), len({r.seed for _, r in there}), bound
+        bound, seeds = max((ledger.bound for ledger, _ in there), default=0), len({r.seed for _, r in there})
+        least, strength = now.least if now else group[0][1].claim.least, group[0][0].setting.get("min_steps", 0)
+        return bool(there), _is_same(group[0][1].claim, now), seeds >= least, strength, seeds, bound
 
     best = max(groups.values(), key=rank)
     first = best[0][1].claim

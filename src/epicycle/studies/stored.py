@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from epicycle.errors import ConfigError
-from epicycle.studies.furuta2024 import LATE
+from epicycle.studies.furuta2024 import LATE, PUBLISHED_STEPS
 from epicycle.studies.ledger import Claim, Reading, Verdict
 from epicycle.sweep.grid import Condition, condition_of
 
@@ -121,6 +121,8 @@ def _parsed(name: str, numbers: Mapping[str, Any], content: bytes) -> Ledger:
         setting = {key: value for key, value in numbers["config"].items() if key not in beside}
     else:
         paper, bound, least = "furuta2024", _count(preset["max_steps"]), _count(preset["min_steps"])
+        if bound > PUBLISHED_STEPS:
+            raise ValueError(f"{bound:,} steps, where the paper gives a run up after {PUBLISHED_STEPS:,}")
         setting = {"min_steps": least, "hold_evaluations": _count(preset["hold_evaluations"]),
                    "weights read up to step": min(max(LATE.values()) * least, bound)}  # fmt: skip
     graded = tuple(map(_graded, _list(numbers["claims"])))
