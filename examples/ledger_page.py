@@ -53,8 +53,9 @@ def counted(things: list[str]) -> str:
 
 def counted_verdicts(claims: list[dict]) -> str:
     """How many claims have which verdict, and why the undetermined are: that seeds disagree is known, where the rest is not."""
-    causes = counted([c["cause"] for c in claims if c.get("cause")])
-    return counted([c["verdict"] for c in claims]) + (f" (of these: {causes})" if causes else "")
+    causes = [c.get("cause", "") for c in claims if c["verdict"] == "undetermined"]
+    why = f" ({counted(causes)})" if causes and all(causes) else ""  # older ledgers do not say
+    return counted([c["verdict"] for c in claims]) + why
 
 
 def introduction(found: dict, verdicts: str) -> list[str]:
