@@ -101,10 +101,14 @@ def test_bad_run_directories(capsys, tmp_path):
 
 
 def test_an_unknown_option_is_one_line(capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["grok", "a+b", "--modulo", "7"])
-    said = capsys.readouterr().err
-    assert caught.value.code == 2 and len(said.strip().split("\n")) == 1 and "unrecognized arguments" in said
+    """It names the command, and what was perhaps meant."""
+    for words, near in (
+        (["grok", "a+b", "--modulo", "7"], "--modulus"),
+        (["sweep", "a+b", "--modulus", "7"], "--moduli"),
+    ):
+        said = _refused(capsys, *words)
+        assert f"epicycle {words[0]}: got '{words[2]} 7'; expected options of this command, perhaps {near}." in said
+    assert "epicycle: got '--foo'" in _refused(capsys, "--foo")
 
 
 def test_grok_json_contract(capsys, tmp_path):

@@ -243,8 +243,11 @@ def test_bad_ledgers_are_one_sentence(tmp_path, capsys):
     same.write_bytes(good.read_bytes())
     zhou = RESULTS / "zhou2024-laptop.json"
     for paths, said in (
-        ([tmp_path / "nowhere.json"], "nowhere.json'; expected the report.json"),
-        ([tmp_path], "report.json'; expected the report.json"),
+        (
+            [tmp_path / "nowhere.json"],
+            "nowhere.json', which cannot be read (No such file or directory); expected the report.json",
+        ),
+        ([tmp_path], "report.json', which cannot be read (No such file or directory); expected the report.json"),
         ([torn], "torn.json'; expected"),
         ([good, half], "half.json'; expected"),
         ([good, twice], "two ledgers named good"),

@@ -35,7 +35,25 @@ def atomic(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     finally:
         if scratch is not None:
-            scratch.unlink(missing_ok=True)
+            with contextlib.suppress(
+                OSError
+            ):  # where nothing could be written nothing can be removed, and the first error counts
+                scratch.unlink()
+
+
+def check_writable(directory: Path) -> None:
+    """Make a directory if there is none, and see that files can be written there, before long work begins.
+
+    Raises:
+        DiskError: They cannot.
+    """
+    probe = directory / f".{secrets.token_hex(6)}.part"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise cannot_write(directory, error) from None
 
 
 def cannot_write(path: Path, error: OSError) -> DiskError:

@@ -12,6 +12,7 @@ from epicycle.errors import DataError
 from epicycle.fourier.bases import Basis, half_domain
 from epicycle.fourier.measures import gini, measures
 from epicycle.fourier.nulls import null_test, permuted_but_zero
+from epicycle.fourier.operand_waves import multipliers, operand_frequencies
 from epicycle.fourier.planes import (
     Plane,
     explained_by_frequency,
@@ -40,18 +41,21 @@ class Circuit(Result):
     norm and the sine norm; `p_values` the p-value of each frequency's share against permuted numbers, alone (`single`)
     and family-wise (`family`). `basis` is the one in which the logits' answer plane is most unequal (Gini).
     `key_frequencies` are those that lead the answer plane there (`planes.leading_frequencies`); `neuron_keys` those that
-    own neurons. `losses[basis][plane]` are `fourier.planes.PlaneLosses`.
+    own neurons. `multipliers` are those of a formula that is linear in its operands, or in their logarithms (empty otherwise), and
+    `operand_frequencies` what its key waves need of the operands: 2a + 3b at k needs 2k and 3k. `losses[basis][plane]` are `fourier.planes.PlaneLosses`.
 
     A key frequency is shown to be used by `excluded` against `control`, not by the spectrum. Nothing here says how
     attention or the MLP compute it.
     """
 
-    schema: ClassVar[int] = 3
+    schema: ClassVar[int] = 4
     formula: str
     modulus: int
     step: int
     basis: str
     key_frequencies: tuple[int, ...]
+    operand_frequencies: tuple[int, ...]
+    multipliers: dict[str, list[int]]
     neuron_keys: dict[str, list[int]]
     measures: dict[str, Any]
     losses: dict[str, Any]
@@ -80,7 +84,7 @@ class Circuit(Result):
 
         keys = f"{self.basis}/W_E"
         return spectrum(self.norms[f"{keys}/frequency"], self.norms[f"{keys}/cosine"], self.norms[f"{keys}/sine"],
-                        self.key_frequencies, ax)  # fmt: skip
+                        self.operand_frequencies, ax)  # fmt: skip
 
 
 def circles(table: np.ndarray, basis: Basis, keys: tuple[int, ...]) -> np.ndarray:
@@ -132,7 +136,7 @@ def analyse(
     scalars = measure_weights(task, config, weights)
     found: dict[str, dict] = {name: {} for name in (
         "norms", "p_values", "answer_power", "logit_heat_map", "neuron_heat_map", "neuron_share", "neuron_frequency",
-        "neuron_keys", "losses", "neurons_explained", "answer_share", "conventions", "measures",
+        "neuron_keys", "losses", "neurons_explained", "answer_share", "conventions", "measures", "multipliers",
     )}  # fmt: skip
     unevenness, leading = {}, {}
     draw = None if task.config.zeros == "included" else permuted_but_zero
@@ -150,7 +154,9 @@ def analyse(
                 test.p_family,
             )
         spectrum = spectrum_2d(neurons, basis)
-        shares, total = explained_by_frequency(spectrum, basis)
+        linear = multipliers(labels, basis)
+        found["multipliers"][name] = list(linear or ())
+        shares, total = explained_by_frequency(spectrum, basis, linear)
         found["neuron_share"][name], found["neuron_frequency"][name] = shares.max(0), basis.frequency[shares.argmax(0)]
         found["neurons_explained"][name] = explained_overall(shares, total)
         found["neuron_keys"][name] = key_frequencies(shares, basis).tolist()
@@ -174,7 +180,9 @@ def analyse(
     found["conventions"]["literal_eq5"] = half_domain(p).convention
     chosen = max(unevenness, key=lambda name: unevenness[name])
     keys = tuple(int(k) for k in leading[chosen])
-    return Circuit(formula=task.rules[index].text, modulus=p, step=step, basis=chosen, key_frequencies=keys,
+    linear = found["multipliers"][chosen]
+    operands = operand_frequencies(keys, (linear[0], linear[1]) if linear else None, p - (chosen == "multiplicative"))
+    return Circuit(formula=task.rules[index].text, modulus=p, step=step, basis=chosen, key_frequencies=keys, operand_frequencies=operands,
                    weight_norm=scalars["weight_norm"], **found)  # fmt: skip
 
 
@@ -186,10 +194,11 @@ class Trajectory(Result):
     Losses in nats: `full`, `restricted` and `memory` over all pairs, `full_train` and `excluded` over the training pairs, in the
     plane of the answer and the basis of the final circuit (`fourier.planes.PlaneLosses`; NaN for the memory of a model trained on
     every pair). For the sites W_E and W_L, `spectra` (steps, k) is the share of
-    power at each frequency and `circles` (steps, keys, p, 2) each number's place on the circle of each key frequency.
+    power at each frequency and `circles` (steps, keys, p, 2) each number's place on the circle of each key frequency; of W_E on those of
+    the circuit's `operand_frequencies`.
     """
 
-    schema: ClassVar[int] = 3
+    schema: ClassVar[int] = 4
 
     formula: str
     basis: str
@@ -246,9 +255,12 @@ def trajectory(
         found = plane_losses(logits, labels, train, basis, keys, "answer", controls=0)
         for name, values in losses.items():
             values.append(getattr(found, name))
-        for site, table in (("W_E", embedding(weights, p)), ("W_L", neuron_logit_map(weights, p))):
+        for site, table, needed in (
+            ("W_E", embedding(weights, p), circuit.operand_frequencies),
+            ("W_L", neuron_logit_map(weights, p), circuit.key_frequencies),
+        ):
             spectra[site].append(fourier_norms(table, basis).share)
-            places[site].append(circles(table, basis, circuit.key_frequencies))
+            places[site].append(circles(table, basis, needed))
     curves = {name: np.array(values, float) for name, values in losses.items()}  # None becomes NaN
     return Trajectory(
         formula=circuit.formula,

@@ -9,6 +9,7 @@ import numpy as np
 
 from epicycle.fourier.bases import BASES, Basis
 from epicycle.fourier.measures import measures
+from epicycle.fourier.operand_waves import multipliers
 from epicycle.fourier.planes import explained_by_frequency, explained_overall, leading_frequencies, plane_power
 from epicycle.fourier.spectra import FourierNorms, fourier_norms, heat_map, norms_of_rows, spectrum_2d
 from epicycle.models.plain import Weights
@@ -100,7 +101,8 @@ def _measure_formula(task: Task, config: RunConfig, weights: Weights, index: int
             pooled = heat_map(spectrum)
             for axis, operand in enumerate("ab"):
                 here[f"{site}.{operand}"] = measures(axis_norms(pooled, basis, axis))
-        here["neurons_explained"] = explained_overall(*explained_by_frequency(spectra["neurons"], basis))
+        shares = explained_by_frequency(spectra["neurons"], basis, multipliers(labels, basis))
+        here["neurons_explained"] = explained_overall(*shares)
         power = plane_power(logits, labels, basis, "answer")
         here["answer_share"] = power.share
         here["leading_frequencies"] = leading_frequencies(power, basis).tolist()

@@ -5,6 +5,7 @@ module of this folder imports a framework at its top: `epicycle --help` must ans
 """
 
 import argparse
+import errno
 import importlib
 import keyword
 import os
@@ -34,6 +35,10 @@ COMMANDS = {
 
 # Their numpy matrices are small: a second thread gains nothing, and on a busy machine its waiting cost 80 s of 86.
 SINGLE_BLAS = ("grok", "sweep", "import", "report")
+
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+"""Errors of places that cannot be written to: the user's to mend, wherever they come up."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -87,7 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     # argparse takes "-a+b" for an option; a leading space makes it the formula it is
     given = sys.argv[1:] if arguments is None else arguments
-    options = parser.parse_args([re.sub(r"^-(?=[abc(0-9])", " -", word) for word in given])
+    options, unknown = parser.parse_known_args([re.sub(r"^-(?=[abc(0-9])", " -", word) for word in given])
+    if unknown:
+        return _unknown(parser, options.command, unknown)
     options.typed = shlex.join(["epicycle", *given])
     if options.version:
         from importlib.metadata import version
@@ -113,16 +120,40 @@ def main(arguments: list[str] | None = None) -> int:
     except EpicycleError as error:
         sys.stderr.write(f"epicycle {options.command}: {error}\n")
         return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            return 0
+        if error.errno not in UNWRITABLE or not error.filename:
+            raise
+        from pathlib import Path
+
+        from epicycle._files import cannot_write
+
+        sys.stderr.write(f"epicycle {options.command}: {cannot_write(Path(os.fsdecode(error.filename)), error)}\n")
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; nothing is lost: run the same command again to go on\n")
         return 130
-    except BrokenPipeError:
-        return 0
     if options.json and _is_first_process():
         from epicycle._files import to_json
 
         sys.stdout.write(to_json(found) + "\n")
     return found.get("exit_code", 0) if isinstance(found, dict) else 0
+
+
+def _unknown(parser: argparse.ArgumentParser, command: str | None, words: list[str]) -> int:
+    """Name the command, and the option that was perhaps meant."""
+    import difflib
+
+    name = " ".join(["epicycle", *([command] if command else [])])
+    [commands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    flags = commands.choices[command]._option_string_actions if command else parser._option_string_actions
+    near = difflib.get_close_matches(words[0], flags, n=1)
+    perhaps = f", perhaps {near[0]}" if near else ""
+    sys.stderr.write(
+        f"{name}: got {' '.join(words)!r}; expected options of this command{perhaps}. See `{name} --help`.\n"
+    )
+    return 2
 
 
 def _is_first_process() -> bool:

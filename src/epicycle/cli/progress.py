@@ -37,7 +37,9 @@ class TrainingProgress:
         train = sum(line["train_accuracy"] for line in lines) / len(lines)
         test = sum(line["test_accuracy"] for line in lines) / len(lines)
         which = "" if len(runs) == 1 else f"{len(runs)} runs, mean "
-        steps = f"step {step:,} of at most {max_steps:,}" if len(runs) == 1 else f"slowest at step {step:,}"
+        slowest = f"slowest at step {min(line['step'] for line in lines):,}"
+        begun = f"{len(lines)} of {len(runs)} runs begun, {slowest} of these" if len(lines) < len(runs) else slowest
+        steps = f"step {step:,} of at most {max_steps:,}" if len(runs) == 1 else begun
         left = f", at most {spelled_seconds((max_steps - step) * len(runs) / speed)} left" if speed > 0 else ""
         text = f"{steps}  {which}train {train:.3f}  test {test:.3f}  {speed:.0f} steps/s{left}"
         sys.stderr.write(f"\r\x1b[2K{text}" if self.live else text + "\n")

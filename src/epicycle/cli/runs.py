@@ -47,7 +47,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
     if options.descending and not options.sort:
         raise ConfigError("got --descending without --sort; expected a column to sort by. Add --sort first.")
-    ways = [f"--{name.replace('_', '-')}" for name in ("sql", "compare", "group_by") if getattr(options, name)]
+    ways = [
+        f"--{name.replace('_', '-')}" for name in ("sql", "compare", "group_by") if getattr(options, name) is not None
+    ]
     if len(ways) > 1:
         raise ConfigError(f"got {' and '.join(ways)}; expected one of them. Leave one out.")
     if options.export:
@@ -74,11 +76,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return {"columns": names, "rows": [list(each) for each in found]}
     if options.compare:
         return _compare(options, table)
-    if options.group_by:
+    if options.group_by is not None:
         return _groups(options, table)
     columns = _columns(options.columns)
     if options.export:
-        kept = _columns(options.columns or "all")
+        kept = _columns("all" if options.columns is None else options.columns)
         _export(options.export, [{name: each[name] for name in kept} for each in table])
         say(f"{len(table):,} run{'s' * (len(table) != 1)}: {options.export}")
     if not table:
@@ -99,7 +101,7 @@ def _columns(text: str | None) -> list[str]:
     from epicycle.runs.query import COLUMNS, check_columns
 
     names: list[str] = (
-        [*SHOWN] if not text else [*COLUMNS] if text == "all" else [name.strip() for name in text.split(",")]
+        [*SHOWN] if text is None else [*COLUMNS] if text == "all" else [name.strip() for name in text.split(",")]
     )
     check_columns(names)
     return names
@@ -203,6 +205,10 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
         for each in table
         if each["kind"] == "grok" and each["status"] == "finished" and each["outcome"] != "imported"
     ]
+    if rest := [each for each in table if each["kind"] == "grok" and each not in trained]:
+        imported = sum(each["outcome"] == "imported" for each in rest)
+        counts = {"not finished": len(rest) - imported, "imported": imported}
+        say(f"left out: {', '.join(f'{count:,} {what}' for what, count in counts.items() if count)}")
     kept = longest(trained)
     if len(kept) < len(trained):
         say(f"left out: {len(trained) - len(kept):,} shorter runs of configurations that differ in their bound alone")

@@ -122,6 +122,10 @@ def configs(options: argparse.Namespace) -> list[Any]:
     sources = _texts(options.sources)
     lenders = [find_run(name, options.out).id for name in _texts(options.source_runs)]
     kinds = [tuple(_texts(part, "+")) for part in options.freeze.split(",")]
+    if options.freeze and () in kinds:
+        raise ConfigError(
+            f"got an empty name in --freeze {options.freeze!r}; expected parts such as embedding,body. Take a comma out."
+        )
     for flag, values in (
         ("--train-fractions", fractions),
         ("--moduli", moduli),

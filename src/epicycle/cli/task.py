@@ -67,10 +67,12 @@ def _lines(found: Any, witnesses: dict[str, Any], config: Any) -> list[tuple[str
     from epicycle.numbers.residues import is_prime
 
     signs = {"sum": "+", "product": "*"}
+    together = [" and ".join(names) for names in found.exchangeable if len(names) > 1]
+    partly = f", but the order of {together[0]} does not matter" if together else ""
     lines = [
         ("formula", f"{found.formula} modulo {found.modulus}"),
         ("answers", f"{found.labels} different ones over {found.pairs:,} questions"),
-        ("symmetric", "yes, the order of the operands does not matter" if found.is_symmetric else "no"),
+        ("symmetric", "yes, the order of the operands does not matter" if found.is_symmetric else f"no{partly}"),
         ("bijective in", ", ".join(name for name, ok in found.bijective.items() if ok) or "no operand"),
         ("factors over Z", _factors(found.factors_integers)),
         (
@@ -93,7 +95,7 @@ def _lines(found: Any, witnesses: dict[str, Any], config: Any) -> list[tuple[str
         ("commonest answer", f"{found.guess:.1%} of the test questions at train fraction {config.train_fraction:g}"),
         (
             "without any rule",
-            f"{found.baseline:.1%} (memory{', symmetry' if found.is_symmetric else ''} and one constant for the rest)",
+            f"{found.baseline:.1%} (memory{', symmetry' if together else ''} and one constant for the rest)",
         ),
         ("by looking up", f"{found.lookup:.1%} (with numbers that are interchangeable as operands, besides)"),
         (
@@ -121,6 +123,6 @@ def _form(form: Any, found: dict[str, str] | None) -> str:
     if not form.exists:
         return form.reason if form.exists is None else f"no: {form.reason}"
     if found is None:
-        return "yes (no witness as polynomials: the modulus is no prime)"
+        return "yes (as tables, which --json has; as polynomials they are looked for modulo primes)"
     many = "" if form.is_injective else ", h gives the same answer to several arguments"
     return f"yes: g1(a) = {found['g1']}, g2(b) = {found['g2']}, h(x) = {found['h']}{many}"

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from epicycle.fourier.bases import Basis
+from epicycle.fourier.operand_waves import Multipliers, folded
 
 Plane = Literal["sum", "difference", "answer"]
 
@@ -110,25 +111,45 @@ def leading_frequencies(found: PlanePower, basis: Basis) -> Int[np.ndarray, " ke
 
 
 def explained_by_frequency(
-    spectrum: Float[np.ndarray, "f f m"], basis: Basis
+    spectrum: Float[np.ndarray, "f f m"], basis: Basis, multipliers: Multipliers | None = None
 ) -> tuple[Float[np.ndarray, "k m"], Float[np.ndarray, " m"]]:
     """Share of each neuron's centred variance in the block {1, cos, sin} x {1, cos, sin} of one frequency.
+
+    Args:
+        spectrum: Neurons over pairs of basis rows.
+        basis: Of both axes.
+        multipliers: Of a formula that is linear in its operands (`operand_waves.multipliers`): the block of frequency k is then that
+            of alpha k along a and beta k along b, of which a wave of the answer at k is made.
 
     Returns:
         The shares (frequencies, neurons), zero for a dead neuron, and each neuron's centred squared norm.
 
-    Source: Nanda et al. 2023. All frequencies are searched; their `range(1, p//2)` leaves out the last.
+    Source: Nanda et al. 2023. All frequencies are searched; their `range(1, p//2)` leaves out the last. Multipliers are ours.
     """
     square = spectrum**2
     total = square.sum((0, 1)) - square[basis.constant, basis.constant]
     for row in basis.other:
         total = total - square[row].sum(0) - square[:, row].sum(0) + square[row, row]
     shares = np.zeros((len(basis.frequency), spectrum.shape[2]))
-    for i, (c, s) in enumerate(zip(basis.cosine, basis.sine, strict=True)):
-        rows = [basis.constant, c] + ([s] if s >= 0 else [])
-        block = square[np.ix_(rows, rows)].sum((0, 1)) - square[basis.constant, basis.constant]
+    n = int(basis.support.sum())
+    for i, k in enumerate(basis.frequency.tolist()):
+        rows, columns = (_rows(basis, folded(m * k, n)) for m in multipliers or (1, 1))
+        block = square[np.ix_(rows, columns)].sum((0, 1)) - square[basis.constant, basis.constant]
         shares[i] = np.divide(block, total, out=np.zeros_like(block), where=total > 1e-30)
     return shares, total
+
+
+def _rows(basis: Basis, k: int) -> list[int]:
+    """The constant, and cosine and sine of a frequency, if it is one."""
+    return [
+        basis.constant,
+        *(
+            int(row)
+            for i in np.flatnonzero(basis.frequency == k)
+            for row in (basis.cosine[i], basis.sine[i])
+            if row >= 0
+        ),
+    ]
 
 
 def explained_overall(shares: Float[np.ndarray, "k m"], total: Float[np.ndarray, " m"]) -> float:

@@ -4,11 +4,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from epicycle.analysis.circuit import Circuit
 from epicycle.analysis.grok import Grok, config_of
 from epicycle.fourier.measures import fcr_of_noise
+from epicycle.fourier.operand_waves import operand_frequencies
 from epicycle.report.page import Page, Tile, number
 from epicycle.report.sections import SECTIONS, WITHOUT_CIRCUIT, command
 from epicycle.runs.directory import Run, open_run
@@ -102,20 +101,38 @@ def _explained(circuit: Circuit, *, is_learned: bool = True) -> str:
         "there are not enough other frequencies for a control")  # fmt: skip
     memory = found["memory"]
     floor = "" if memory is None else f"; {number(memory)} with the answers to untrained questions exchanged"
-    nulls = " and ".join(
-        f"{sum(circuit.p_values[f'{circuit.basis}/{site}/family'][k - 1] <= 0.01 for k in keys)} in {site}" for site in ("W_E", "W_L")
-    )  # fmt: skip
     return (f"{head}: with only {'those' if many else 'that'} the loss is {number(found['restricted'])} nats{where} (all logits: "
             f"{number(found['full'])}{floor}), without {'them' if many else 'it'} the training loss goes from "
             f"{number(found['full_train'])} to {number(found['excluded'])} nats; {control} (chance: "
-            f"{number(math.log(circuit.modulus))}). Of {'these' if many else 'this'}, "
-            f"{nulls} stand out from permuted numbers (p <= 0.01, all frequencies looked at).{_besides(circuit)}")  # fmt: skip
+            f"{number(math.log(circuit.modulus))}). {_nulls(circuit)}{_besides(circuit)}")  # fmt: skip
+
+
+def _nulls(circuit: Circuit) -> str:
+    """How many of the key frequencies stand out in both tables of weights; in the embedding of those that its operands need."""
+    keys, operands = circuit.key_frequencies, circuit.operand_frequencies
+    in_embedding, in_answers = (
+        sum(_stands_out(circuit, site, k) for k in needed) for site, needed in (("W_E", operands), ("W_L", keys))
+    )
+    these = "these" if len(keys) != 1 else "this"
+    if operands == tuple(sorted(keys)):
+        return f"Of {these}, {in_embedding} in W_E and {in_answers} in W_L stand out from permuted numbers (p <= 0.01, all frequencies looked at)."
+    return (f"Of {these}, {in_answers} in W_L stand out from permuted numbers (p <= 0.01, all frequencies looked at), and in W_E {in_embedding} of the {len(operands)} that "
+            f"{'they need' if len(keys) != 1 else 'it needs'} of the operands: {', '.join(map(str, operands))}.")  # fmt: skip
+
+
+def _stands_out(circuit: Circuit, site: str, k: int) -> bool:
+    return bool(circuit.p_values[f"{circuit.basis}/{site}/family"][k - 1] <= 0.01)
 
 
 def _besides(circuit: Circuit) -> str:
     """Frequencies that stand out in both tables of weights and are no keys: the answers lead with fewer than the weights have."""
-    in_embedding, in_answers = (circuit.p_values[f"{circuit.basis}/{site}/family"] <= 0.01 for site in ("W_E", "W_L"))
-    others = [k for k in (np.flatnonzero(in_embedding & in_answers) + 1).tolist() if k not in circuit.key_frequencies]
+    alpha, beta = circuit.multipliers[circuit.basis] or (1, 1)
+    n = circuit.modulus - (circuit.basis == "multiplicative")
+    needed = {
+        k: operand_frequencies([k], (alpha, beta), n) for k in range(1, n // 2 + 1) if k not in circuit.key_frequencies
+    }
+    others = [k for k, operands in needed.items()
+              if operands and _stands_out(circuit, "W_L", k) and all(_stands_out(circuit, "W_E", each) for each in operands)]  # fmt: skip
     if not others:
         return ""
     many = len(others) > 1

@@ -136,12 +136,18 @@ def _spectra(grok: Grok, task: Task, index: int) -> Section:
     for basis in sorted(circuit.conventions, key=lambda name: (name != circuit.basis, name)):
         if basis == "literal_eq5":
             continue
-        keys = circuit.key_frequencies if basis == circuit.basis else ()
+        keys = _keys_of(circuit) if basis == circuit.basis else {"W_E": (), "W_L": ()}
         with style.figure(9.2, 2.5, 1, 2) as (fig, axes):
             for ax, site in zip(axes, ("W_E", "W_L"), strict=True):
                 get = lambda part, s=site, b=basis: circuit.norms[f"{b}/{s}/{part}"]  # noqa: E731
                 spectrum(
-                    get("frequency"), get("cosine"), get("sine"), keys, ax, site, f"frequency ({STEP_WORDS[basis]})"
+                    get("frequency"),
+                    get("cosine"),
+                    get("sine"),
+                    keys[site],
+                    ax,
+                    site,
+                    f"frequency ({STEP_WORDS[basis]})",
                 )
             body += drawing(style.svg(fig, f"Fourier norms of W_E and W_L in the {basis} basis"),
                             f"{basis.capitalize()} basis: {circuit.conventions[basis]}. Cosine upwards, sine downwards.")  # fmt: skip
@@ -156,10 +162,10 @@ SITE_WORDS = {"W_E": "operands in the embedding W_E", "W_L": "answers in the rea
 
 def _circles(grok: Grok, task: Task, index: int) -> Section:
     circuit, path = grok.circuits[index], grok.trajectories[index]
-    keys, period = list(circuit.key_frequencies)[:8], _period(circuit)
-    body = "" if keys else "<p>No frequency stands out, so there is no circle to draw.</p>"
-    for site, words in SITE_WORDS.items() if keys else ():
-        columns = 4
+    period = _period(circuit)
+    body = "" if circuit.key_frequencies else "<p>No frequency stands out, so there is no circle to draw.</p>"
+    for site, words in SITE_WORDS.items() if circuit.key_frequencies else ():
+        keys, columns = _keys_of(circuit)[site][:8], 4
         rows = -(-len(keys) // columns)
         with style.figure(2.3 * columns, 2.4 * rows, rows, columns, squeeze=False) as (fig, axes):
             for ax in axes.flat[len(keys) :]:
@@ -174,7 +180,7 @@ def _circles(grok: Grok, task: Task, index: int) -> Section:
             if circuit.basis == "multiplicative":
                 caption += " Dots and their labels run along the discrete logarithm; zero is left out."
             body += drawing(style.svg(fig, f"The {words} on the circles of the key frequencies"), caption)
-    body += _slider(grok, path, circuit, keys, period)
+    body += _slider(grok, path, circuit, period)
     return Section(
         "circles",
         "Numbers on circles, step by step",
@@ -184,9 +190,14 @@ def _circles(grok: Grok, task: Task, index: int) -> Section:
         (
             "Axes are the site's own cosine and sine directions of that frequency; with a sine missing the circle is a "
             "line. The key frequencies are those of the answer: an embedding need not hold them, and for even functions "
-            "such as a^2 it cannot.",
+            "such as a^2 it cannot. Of a formula that is linear in its operands, such as 2a + 3b, they are those that the operands need: 2k and 3k for every k.",
         ),
     )
+
+
+def _keys_of(circuit: Circuit) -> dict[str, list[int]]:
+    """The frequencies that a site needs for the key waves of the answer."""
+    return {"W_E": list(circuit.operand_frequencies), "W_L": list(circuit.key_frequencies)}
 
 
 def _period(circuit: Circuit) -> int:
@@ -200,11 +211,12 @@ def _in_order(places: np.ndarray, circuit: Circuit) -> np.ndarray:
     return places[..., 1:, :][..., np.argsort(discrete_logarithms(circuit.modulus)[1:]), :]
 
 
-def _slider(grok: Grok, path: Trajectory, circuit: Circuit, keys: list[int], period: int) -> str:
+def _slider(grok: Grok, path: Trajectory, circuit: Circuit, period: int) -> str:
     """The site whose key frequencies hold more of its power at the end, over the kept checkpoints."""
     accuracy = {line["step"]: line["test_accuracy"] for line in grok.run.history()}
-    chosen = np.isin(path.frequency, keys)
-    site = max(SITE_WORDS, key=lambda name: path.spectra[name][-1][chosen].sum())
+    needed = {site: found[:8] for site, found in _keys_of(circuit).items()}
+    site = max(SITE_WORDS, key=lambda name: path.spectra[name][-1][np.isin(path.frequency, needed[name])].sum())
+    keys = needed[site]
     data = {
         "steps": path.steps.tolist(),
         "accuracy": [f"{accuracy.get(int(s), math.nan):.3f}" for s in path.steps],
@@ -230,7 +242,7 @@ def _planes(grok: Grok, task: Task, index: int) -> Section:
             axes, ("logits", "neurons"), (circuit.logit_heat_map, circuit.neuron_heat_map), strict=True
         ):
             waves = maps[circuit.basis] if circuit.basis == "additive" else maps[circuit.basis][:-1, :-1]
-            heat_map(waves, circuit.key_frequencies, ax, site)
+            heat_map(waves, circuit.operand_frequencies, ax, site)
         body = drawing(style.svg(fig, "Two-dimensional spectra of logits and neurons"),
                        f"{circuit.basis.capitalize()} basis along both operands; norm over answers or neurons. Row and "
                        "column 0 are the constants; zero, which has no logarithm, is left out of the multiplicative basis.")  # fmt: skip

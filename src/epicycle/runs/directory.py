@@ -178,8 +178,13 @@ class Run:
 
         Raises:
             RunError: Another process holds it.
+            DiskError: It cannot be written to.
         """
-        with (self.path / ".lock").open("w") as file:
+        try:
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -199,7 +204,7 @@ def _read_record(path: Path) -> dict[str, Any]:
     file = path / "run.json"
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"got {path}, which has no run.json; expected a run directory. "
                        "`epicycle runs` lists those that exist; move a directory that lost its run.json away.") from None  # fmt: skip
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -38,7 +38,7 @@ NUMBERS = {"modulus": "INTEGER", "train_fraction": "DOUBLE", "seed": "BIGINT", "
 """Columns that are numbers, and their types in SQL; all others are texts there."""
 RATES = ("attention_rate", "learning_rate", "weight_decay")
 """Numbers that SQL has as texts."""
-CONDITION = re.compile(r"\s*(?P<column>\w+)\s*(?P<sign><=|>=|!=|=|<|>|~)\s*(?P<value>.*?)\s*$")
+CONDITION = re.compile(r"\s*(?P<column>\w+)\s*(?P<sign><=|>=|!=|=|<|>|~)\s*(?P<value>(?!=).*?)\s*$")
 
 
 def row(run: Run) -> dict[str, Any]:

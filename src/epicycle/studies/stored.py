@@ -107,8 +107,23 @@ def read_ledger(path: Path, name: str = "") -> Ledger:
         return _parsed(_text(name), json.loads(content), content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise ConfigError(
-            f"got {str(path)!r}; expected the report.json of a finished `epicycle reproduce furuta2024` or `zhou2024`, with readings by seed ({error!r}). Name such a file."
+            f"got {str(path)!r}, {_fault(error)}; expected the report.json of a finished `epicycle reproduce furuta2024` or `zhou2024`, with readings by seed. Name such a file."
         ) from error
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong with a file, in words."""
+    match error:
+        case OSError():
+            return f"which cannot be read ({error.strerror})"
+        case json.JSONDecodeError() | UnicodeDecodeError() | RecursionError():
+            return "which is no JSON"
+        case KeyError():
+            return f"which has no {error.args[0]!r} where a ledger has one"
+        case ValueError():
+            return f"which is no ledger ({error})"
+        case _:
+            return "whose parts are none of a ledger"
 
 
 def _parsed(name: str, numbers: Mapping[str, Any], content: bytes) -> Ledger:

@@ -145,7 +145,7 @@ def run_jobs(
         raise
     engine.close()
     if failed:
-        raise _several(failed, len(jobs) - len(results), len(jobs))
+        raise _several(failed, len(results), len(jobs))
     return results
 
 
@@ -157,10 +157,10 @@ def _hopeful(waiting: Sequence[Job], failed: Mapping[str, Any]) -> list[Job]:
     return [job for job in waiting if job.name not in lost]
 
 
-def _several(failed: dict[str, EpicycleError], missing: int, jobs: int) -> EpicycleError:
+def _several(failed: dict[str, EpicycleError], done: int, jobs: int) -> EpicycleError:
     """The first failure, with how many jobs are missing because of it and the others."""
     name, first = next(iter(failed.items()))
     if jobs == 1:
         return first
-    return type(first)(f"{missing} of {jobs} jobs could not be done; the first, {name}: {first} The others are finished; run the same command "
-                       "again to do what is missing.")  # fmt: skip
+    rest = "The others are finished; run" if done else "Run"
+    return type(first)(f"{jobs - done} of {jobs} jobs could not be done; the first, {name}: {first} {rest} the same command again to do what is missing.")  # fmt: skip

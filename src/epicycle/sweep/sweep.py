@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from epicycle._files import check_writable
 from epicycle.analysis.grok import Grok, analyse_run, grok
 from epicycle.analysis.stage import Stage, silent
 from epicycle.runs.directory import open_run
@@ -88,10 +89,13 @@ def sweep(
 
     Raises:
         ConfigError: The sweep cannot be planned.
+        DiskError: `root` cannot be written to.
         EpicycleError: Some runs failed; all others are finished.
     """
     planned = plan(configs, root, source_root)
     jobs = jobs_of(planned, root, given, source_root)
+    if any(job.cost for job in jobs):
+        check_writable(Path(root))  # once, and not by every worker
     chosen = LocalPool(min(2, len(jobs))) if engine is None else engine
     made = run_jobs(jobs, chosen, progress=progress, warn=warn, every_seconds=every_seconds)
     order = {id(each.config): each.id for each in planned}
@@ -137,7 +141,7 @@ def grok_all(
         seen_before = total if seen_before is None else seen_before
         if progress is not None:
             known = [line for line in lines if line]
-            progress([path.name for path in paths], min((line["step"] for line in known), default=0),
+            progress([path.name for path in paths], min(line["step"] if line else 0 for line in lines),
                      configs[0].schedule.max_steps, known, (total - seen_before) / now.seconds)  # fmt: skip
 
     made = sweep(configs, root, LocalPool(min(workers, len(configs))), progress=look, warn=warn, given=given, every_seconds=every_seconds,

@@ -17,7 +17,7 @@ from epicycle.tasks.separation import inner_product, inner_sum
 class TaskFacts(NamedTuple):
     """Facts of one formula modulo p.
 
-    labels: Different answers. is_symmetric: the order of the operands does not matter. bijective: per operand, f is a bijection of it for every value
+    labels: Different answers. is_symmetric: the order of the operands does not matter; exchangeable: operands, those together of which it does not. bijective: per operand, f is a bijection of it for every value
     of the others for which it is defined at all. factors: over the integers, and over the field; None where there is no polynomial or it was not decided. sum,
     product: the forms h(g1(a) + g2(b)) and h(g1(a) * g2(b)). basis: in which a network that uses the form would be sparse.
     guess: accuracy of the commonest answer. baseline: of memory, symmetry and the commonest answer. lookup: the same with
@@ -30,6 +30,7 @@ class TaskFacts(NamedTuple):
     pairs: int
     labels: int
     is_symmetric: bool
+    exchangeable: list[str]
     bijective: dict[str, bool]
     factors_integers: list[tuple[str, int]] | None
     factors_field: list[tuple[str, int]] | None
@@ -63,6 +64,7 @@ def task_facts(task: Task) -> TaskFacts:
     statistics = label_statistics(task)
     return TaskFacts(
         formula=rule.text, modulus=p, pairs=int((table >= 0).sum()), labels=len(np.unique(table[table >= 0])), is_symmetric=task.is_symmetric(),
+        exchangeable=["".join("abc"[k] for k in places) for places in task.exchangeable()],
         bijective={name: _is_bijective(table, axis) for axis, name in enumerate("abc"[:count])},
         factors_integers=None if poly is None else over_integers(poly),
         factors_field=None if poly is None or not is_prime(p) else over_field(poly, p),
@@ -119,9 +121,20 @@ def _basis(by_sum: Form | None, by_product: Form | None) -> str:
 
 
 def witness(form: Form) -> dict[str, str] | None:
-    """g1, g2 and h as polynomials, in the rescaled form of lowest degree; None where there is no form or the modulus is no prime."""
-    if not form.exists or form.g1 is None or form.g2 is None or form.h is None or not is_prime(len(form.g1)):
+    """g1, g2 and h as polynomials, in the rescaled form of lowest degree; None where there is no form.
+
+    Modulo what is no prime only tables that are linear as they are have one here; None for others.
+    """
+    if not form.exists or form.g1 is None or form.g2 is None or form.h is None:
         return None
+    if not is_prime(len(form.g1)):
+        tables = {"g1": (form.g1, "a"), "g2": (form.g2, "b"), "h": (form.h, "x")}
+        if not all(_is_affine(values) for values, _ in tables.values()):
+            return None
+        return {
+            key: spell(np.array([values[0], (values[1] - values[0]) % len(values)]), name, len(values))
+            for key, (values, name) in tables.items()
+        }
     p = len(form.g1)
     best: tuple[int, Any] | None = None
     for g1, g2, h in _variants(form, p):

@@ -166,9 +166,12 @@ class _Reader:
         if token.kind != "integer":
             raise self.fail("got an exponent that is not an integer; expected a number such as 2. "
                             "Variables cannot stand in an exponent.")  # fmt: skip
-        value = self.integer()
-        if value > MAX_EXPONENT:
-            raise self.fail(f"got an exponent above {MAX_EXPONENT}; expected a smaller one. Reduce it.", token)
+        if len(token.text.lstrip("0")) > len(str(MAX_EXPONENT)) or int(token.text) > MAX_EXPONENT:
+            raise self.fail(
+                f"got an exponent above {MAX_EXPONENT}; expected a smaller one. Modulo a prime p, a^n and a^(n + p - 1) are the same.",
+                token,
+            )
+        value = int(self.take().text)
         if opened:
             self.close(token)
         return -value if negative else value

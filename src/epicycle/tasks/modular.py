@@ -8,6 +8,7 @@ polynomial of a mixture. With read-out `equals` (Nanda et al. 2023) there is one
 import dataclasses
 import functools
 import random
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, final
 
 import numpy as np
@@ -207,10 +208,11 @@ class Task:
     def baseline_accuracy(self) -> float:
         """Share of the test questions that memory, order and one constant give: the most that needs no rule.
 
-        For a symmetric formula a question that was trained on in another order is answered from memory; all others get the answer that is
-        commonest among them. Best accuracies of runs that did not grok are to be held against this. Mean over formulas.
+        A question that was trained on with operands exchanged whose order does not matter (all of a symmetric formula, a and b of
+        a^2 + b^2 + c) is answered from memory; all others get the answer that is commonest among them. Best accuracies of runs that did
+        not grok are to be held against this. Mean over formulas.
         """
-        ordered = [np.sort(self.operands, 1) if self.is_symmetric(i) else self.operands for i in range(self.num_tasks)]
+        ordered = [_sorted_within(self.operands, self.exchangeable(i)) for i in range(self.num_tasks)]
         return float(np.mean([self._from_memory(i, self._key(operands)) for i, operands in enumerate(ordered)]))
 
     def lookup_accuracy(self, index: int | None = None) -> float:
@@ -222,13 +224,12 @@ class Task:
         """
         found = []
         for i in range(self.num_tasks) if index is None else [index]:
-            table, classes = self._table(i), []
-            for k in range(table.ndim):
-                lines = np.moveaxis(table, k, 0).reshape(len(table), -1)
+            table, rows, together = self._table(i), np.empty_like(self.operands), self.exchangeable(i)
+            for places in together:  # operands that can be exchanged have the same classes
+                lines = np.moveaxis(table, places[0], 0).reshape(len(table), -1)
                 _, group = np.unique(lines, axis=0, return_inverse=True)
-                classes.append(group.reshape(-1)[self.operands[:, k]])
-            rows = np.stack(classes, 1)  # for a symmetric formula the classes of all operands are the same
-            found.append(self._from_memory(i, self._key(np.sort(rows, 1) if self.is_symmetric(i) else rows)))
+                rows[:, places] = group.reshape(-1)[self.operands[:, places]]
+            found.append(self._from_memory(i, self._key(_sorted_within(rows, together))))
         return float(np.mean(found))
 
     def _from_memory(self, index: int, key: np.ndarray) -> float:
@@ -244,10 +245,28 @@ class Task:
         table[tuple(self.operands.T)] = np.where(self.defined[index], self.labels[index], -1)
         return table
 
+    def exchangeable(self, index: int = 0) -> list[list[int]]:
+        """Operands of one formula, those together whose order does not matter: [[0, 1], [2]] for a^2 + b^2 + c."""
+        table, found = self._table(index), list[list[int]]()
+        for k in range(table.ndim):
+            own = next((places for places in found if (table == np.swapaxes(table, places[0], k)).all()), None)
+            if own is None:
+                found.append([k])
+            else:
+                own.append(k)
+        return found
+
     def is_symmetric(self, index: int = 0) -> bool:
         """True if the order of the operands never matters for one formula."""
-        table = self._table(index)
-        return all(bool((table == np.swapaxes(table, k, k + 1)).all()) for k in range(table.ndim - 1))
+        return len(self.exchangeable(index)) == 1
+
+
+def _sorted_within(rows: np.ndarray, together: Sequence[list[int]]) -> np.ndarray:
+    """Rows with the columns of each group sorted among themselves."""
+    found = rows.copy()
+    for places in together:
+        found[:, places] = np.sort(rows[:, places], 1)
+    return found
 
 
 @functools.lru_cache(maxsize=8)
