@@ -617,7 +617,9 @@ def test_from_training_to_the_page(tmp_path, capsys, browse, monkeypatch):
         "2",
     ]
     assert main([*words, "--plan", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["runs"]) == 21  # five conditions, and two sources
+    planned = json.loads(capsys.readouterr().out)
+    assert len(planned["runs"]) == 21  # five conditions, and two sources
+    assert [(c["id"], len(c["runs"])) for c in planned["claims"]][:2] == [("C1a", 3), ("C1b", 3)]
     assert not list_runs(tmp_path)
     assert main([*words, "--json"]) == 0
     said = capsys.readouterr()

@@ -208,7 +208,13 @@ def as_json(grok: Any, report: str) -> dict[str, Any]:
         "basis": grok.circuits[0].basis if grok.circuits else None,
         "key_frequencies": list(grok.circuits[0].key_frequencies) if grok.circuits else [],
         "circuits": [
-            {"formula": c.formula, "basis": c.basis, "key_frequencies": list(c.key_frequencies), "verdict": verdict(c)}
+            {
+                "formula": c.formula,
+                "basis": c.basis,
+                "key_frequencies": list(c.key_frequencies),
+                "operand_frequencies": list(c.operand_frequencies),
+                "verdict": verdict(c),
+            }
             for c in grok.circuits
         ],
         "seconds": record["seconds"],

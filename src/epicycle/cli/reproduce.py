@@ -224,14 +224,16 @@ def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[s
             f"{some(len(claims), 'claim')}, {some(len(planned), 'run')}, of which {rest.runs} are to do: {spelled_cost(options, rest)}"
         )
         if options.plan:
-            status = {each.id: each.status for each in planned}
+            status, listed = {each.id: each.status for each in planned}, []
             for claim in claims:
                 own = [
                     config(condition, seed, chosen) for condition in closure(claim.conditions) for seed in chosen.seeds
                 ]
-                done = sum(status.get(run_id(each.name, to_dict(each))) == "finished" for each in own)
+                names = [run_id(each.name, to_dict(each)) for each in own]
+                done = sum(status.get(name) == "finished" for name in names)
                 say(f"{claim.id}: {claim.statement} {done} of {len(own)} runs finished")
-            return plan_as_json(planned, rest)
+                listed.append({"id": claim.id, "statement": claim.statement, "runs": names, "finished": done})
+            return plan_as_json(planned, rest) | {"claims": listed}
         progress = JobsProgress()
         study = reproduce(options.preset, conditions, options.out, lambda: engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, claims=[claim.id for claim in claims], progress=progress, warn=say,
                           given=given)  # fmt: skip

@@ -232,13 +232,15 @@ def _matrix(grid: Grid, conditions: Sequence[Condition], title: str) -> str:
         count = f"{sum(t is not None for t in times)}/{len(times)}"
         labels[i][j] = f"{count}" if time.median is None else f"{count}\n{time.median:,.0f}"
         if base:
-            own, other = time.restricted_mean, time_to_event(*_times(base)).restricted_mean
-            values[i, j] = np.log10(own / other)
+            other = time_to_event(*_times(base))
+            is_lost = not time.events and other.events
+            values[i, j] = 1.0 if is_lost else np.log10(time.restricted_mean / other.restricted_mean)
     with style.figure(max(3.6, 1.0 + 1.1 * len(targets)), 0.9 + 0.55 * len(sources)) as (fig, ax):
-        draw.matrix(values, labels, [f"from {s}" for s in sources], targets, ax, title)
+        draw.matrix(values, labels, [f"from {s}" for s in sources], targets, ax)
         return drawing(
             style.svg(fig, f"Transfer matrix, {title}"),
-            "Seeds that grokked and median step; green: earlier than from scratch, red: later or never, yellow: as late, or neither grokked; white: nothing from scratch to compare with.",
+            f"{title}. Seeds that grokked and median step. Colour: mean step, runs without a grok counted to where they were looked at, against that from scratch: green a tenth or less, yellow as much, "
+            "red ten times or more, or none grokked where from scratch some did; white: nothing from scratch to compare with.",
         )
 
 
