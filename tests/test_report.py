@@ -2,13 +2,14 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
 
 from epicycle.analysis.decomposition import kept_decomposition
 from epicycle.analysis.grok import analyse_run, grok
 from epicycle.cli.main import main
 from epicycle.fourier.measures import ffd
-from epicycle.report.grok import grok_page, write_report
+from epicycle.report.grok import _besides, _nulls, grok_page, write_report
 from epicycle.report.page import Page, Section, Tile, embedded_json, number, render, table
 
 
@@ -229,17 +230,43 @@ def test_a_history_that_lost_lines_is_not_read(tiny, tmp_path):
 def test_frequencies_of_the_weights_that_do_not_lead_the_logits_are_named():
     from types import SimpleNamespace
 
-    import numpy as np
-
-    from epicycle.report.grok import _besides
-
     p_values = {f"additive/{site}/family": np.ones(10) for site in ("W_E", "W_L")}
-    circuit = SimpleNamespace(basis="additive", key_frequencies=(2, 3), p_values=p_values)
+    circuit = SimpleNamespace(
+        basis="additive",
+        modulus=21,
+        key_frequencies=(2, 3),
+        operand_frequencies=(2, 3),
+        multipliers={"additive": [1, 20]},
+        p_values=p_values,
+    )
     for values in p_values.values():
         values[[1, 2]] = 0.001
     assert _besides(circuit) == ""
     p_values["additive/W_E/family"][6] = 0.001
     assert _besides(circuit) == ""  # in one table alone
+    p_values["additive/W_L/family"][6] = 0.001
+    assert _besides(circuit).startswith(" k = 7 stands out in both")
+    assert _nulls(circuit).startswith("Of these, 2 in W_E and 2 in W_L stand out")
+
+
+def test_a_linear_formula_asks_other_frequencies_of_its_operands():
+    """2a + 3b modulo 23: keys 1 and 4 need 2, 3, 8 and 11; the embedding holds these and 9, with 7 in the read-out; 7 would need 9 and 2."""
+    from types import SimpleNamespace
+
+    p_values = {f"additive/{site}/family": np.ones(11) for site in ("W_E", "W_L")}
+    p_values["additive/W_E/family"][[1, 2, 7, 10, 8]] = p_values["additive/W_L/family"][[0, 3]] = 0.001
+    circuit = SimpleNamespace(
+        basis="additive",
+        modulus=23,
+        key_frequencies=(1, 4),
+        operand_frequencies=(2, 3, 8, 11),
+        multipliers={"additive": [2, 3]},
+        p_values=p_values,
+    )
+    assert _nulls(circuit).startswith("Of these, 2 in W_L stand out") and _nulls(circuit).endswith(
+        "4 of the 4 that they need of the operands: 2, 3, 8, 11."
+    )
+    assert _besides(circuit) == ""
     p_values["additive/W_L/family"][6] = 0.001
     assert _besides(circuit).startswith(" k = 7 stands out in both")
 
