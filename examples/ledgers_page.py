@@ -27,6 +27,7 @@ def page(found: dict[str, Any]) -> str:
         "",
         f"{found['counting']} Readings are pooled only where statement, rule and the settings that they depend on are the same.",
         "",
+        *([f"Graded by none of them: {', '.join(found['ungraded'])}.", ""] if found["ungraded"] else []),
         "A verdict needs three seeds (one reading where nothing is trained): confirmed if the rule holds in all, refuted if in none. Undetermined says why: seeds that disagree, or runs that were not "
         "looked at long enough. Published and measured values stand in columns of their own.",
         "",
@@ -52,11 +53,11 @@ def page(found: dict[str, Any]) -> str:
         lines.append(row(entry["id"], entry["statement"], f"**{entry['verdict']}**", entry["published"], f"{ours(entry)} {entry['measured_is']}".strip(), control, reason,
                           origin, f"`{entry['rerun']}`" if entry["rerun"] else ""))  # fmt: skip
     if runs:
-        lines += ["", "## Trainings", "", "As far as any ledger followed them: further than the claims above, where a ledger that followed them longer graded other claims. Two transfers of one condition and seed are two trainings if their sources differ. Where one seed went several ways on several processors, all are there.", "",
-                  "| condition | seed | grokked at | trained for | final test accuracy |", "|---|---|---|---|---|"]  # fmt: skip
+        lines += ["", "## Trainings", "", "As far as any ledger followed them: further than the claims above, where a ledger that followed them longer graded other claims. Two transfers of one condition and seed are two trainings if their sources differ. Where one seed went several ways on several processors, all are there. Claims that rest on one training are no independent evidence.", "",
+                  "| condition | seed | grokked at | trained for | final test accuracy | claims that rest on it |", "|---|---|---|---|---|---|"]  # fmt: skip
     for run in runs:
         first = run["grokked_at"]
-        lines.append(row(run["label"], run["seed"], "" if first is None else f"{first:,}", f"{run['trained_for']:,}", f"{run['test_accuracy']:.1%}"))  # fmt: skip
+        lines.append(row(run["label"], run["seed"], "" if first is None else f"{first:,}", f"{run['trained_for']:,}", f"{run['test_accuracy']:.1%}", ", ".join(run["claims"])))  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,7 @@ import pytest
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError
 from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, HELPED
-from epicycle.studies.pool import Pooled, pooled, trainings
+from epicycle.studies.pool import Pooled, pooled, rests_on, trainings, ungraded
 from epicycle.studies.stored import read_ledgers
 from epicycle.studies.zhou2024_claims import CLAIMS as ZHOU2024
 
@@ -176,6 +176,21 @@ def test_one_reading_that_needs_no_seeds_is_disputed_both_ways(tmp_path):
     assert pool(tmp_path / "yes.json").entry.verdict == "confirmed"
     for order in (("yes", "no"), ("no", "yes")):
         assert pool(*(tmp_path / f"{name}.json" for name in order)).entry.verdict == "undetermined"
+
+
+def test_which_claims_rest_on_one_training_and_which_are_not_graded():
+    """By the committed ledger of subtraction: a - b of seed 1 never grokked, and all that looks at a - b has it."""
+    ledgers = read_ledgers([RESULTS / "furuta2024-full-subtraction.json"])
+    found = pooled(ledgers, FURUTA2024)
+    (never,) = [t for t in trainings(ledgers) if t.seed == 1 and t.trained == 300_000]
+    assert rests_on(found, never) == ["C1b", "C2a", "C11b", "C12b", "C21b", "C24a", "C34b", "C34d"]
+    (product,) = [
+        t for t in trainings(ledgers) if t.seed == 1 and t.condition.formulas == ("a*b",) and not t.condition.parts
+    ]
+    assert rests_on(found, product) == ["C2a", "C24a"]
+    missing = ungraded(found, FURUTA2024)
+    assert missing[:2] == ["C1a", "C1c"] and missing[-2:] == ["35 of A5", "96 of T1"] and "C2a" not in missing
+    assert ungraded(pooled(ledgers, CLAIMS), [c for c in CLAIMS if c.id in ("C1b", "C2a")]) == []
 
 
 def test_a_seed_that_went_two_ways_is_two_trainings(tmp_path):

@@ -49,7 +49,7 @@ def _graded(ledgers: "Sequence[Ledger]", files: Sequence[str], only: Sequence[st
     from epicycle.errors import ConfigError
     from epicycle.report.pool import pool_page
     from epicycle.studies.ledger import names_of
-    from epicycle.studies.pool import pooled
+    from epicycle.studies.pool import pooled, ungraded
 
     if ledgers[0].paper == "furuta2024":
         from epicycle.studies.furuta2024_claims import CELLS, HELPED
@@ -66,7 +66,7 @@ def _graded(ledgers: "Sequence[Ledger]", files: Sequence[str], only: Sequence[st
         ids = ", ".join(each.entry.claim.id for each in every)
         raise ConfigError(f"got claim {unknown[0]!r}; expected some of {ids}. Choose from these.")
     found = [each for each in every if not only or names_of(each.entry.claim.id) & set(only)]
-    return found, pool_page(ledgers, found, files)
+    return found, pool_page(ledgers, found, files, [] if only else ungraded(found, claims))
 
 
 def write_pooled(run: "Run") -> Any:

@@ -9,7 +9,7 @@ from markupsafe import escape
 from epicycle.report.ledger import ledger_section, verdict_sentences, verdict_tiles
 from epicycle.report.page import Page, Section, Tile, table
 from epicycle.report.references import REFERENCES
-from epicycle.studies.pool import Pooled, trainings
+from epicycle.studies.pool import Pooled, rests_on, trainings
 from epicycle.studies.stored import Ledger
 
 COUNTING = (
@@ -18,7 +18,7 @@ COUNTING = (
 )
 
 
-def numbers(ledgers: Sequence[Ledger], found: Sequence[Pooled], command: str) -> dict[str, Any]:
+def numbers(ledgers: Sequence[Ledger], found: Sequence[Pooled], command: str, missing: Sequence[str]) -> dict[str, Any]:
     """Every number of the page. Pooled ledgers are no input of another pool: pool what they are made of."""
     return {
         "paper": ledgers[0].paper,
@@ -26,17 +26,19 @@ def numbers(ledgers: Sequence[Ledger], found: Sequence[Pooled], command: str) ->
         "command": command,
         "counting": COUNTING,
         "claims": [each.as_json() for each in found],
-        "trainings": [each.as_json() for each in trainings(ledgers)],
+        "ungraded": list(missing),
+        "trainings": [each.as_json() | {"claims": rests_on(found, each)} for each in trainings(ledgers)],
     }
 
 
-def _ledgers(ledgers: Sequence[Ledger]) -> Section:
+def _ledgers(ledgers: Sequence[Ledger], missing: Sequence[str]) -> Section:
     rows = [
         [each.name, f"{each.bound:,}" if each.bound else "all equally long", ", ".join(map(str, each.seeds)), len(each.graded), each.revision, each.command]
         for each in ledgers
     ]  # fmt: skip
     return Section("ledgers", "The ledgers", "What was pooled.", table(["ledger", "bound on steps", "seeds", "claims", "revision", "command"], rows),
-                   ("Readings are taken as the ledgers have them; ledgers of different revisions may measure differently what is worded alike.",))  # fmt: skip
+                   ("Readings are taken as the ledgers have them; ledgers of different revisions may measure differently what is worded alike.",
+                    *([f"Graded by none of them: {', '.join(missing)}."] if missing else [])))  # fmt: skip
 
 
 def _origins(found: Sequence[Pooled]) -> Section:
@@ -50,25 +52,28 @@ def _origins(found: Sequence[Pooled]) -> Section:
     return Section("origins", "Where readings are from", "Pooled are ledgers with one statement, rule and settings.", table(["claim", "seeds", "what is not pooled"], rows), (COUNTING,))  # fmt: skip
 
 
-def _trainings(ledgers: Sequence[Ledger]) -> Section | None:
+def _trainings(ledgers: Sequence[Ledger], found: Sequence[Pooled]) -> Section | None:
     rows = [
-        [one.label, str(one.seed), "" if one.first is None else f"{one.first:,}", f"{one.trained:,}", f"{one.accuracy:.1%}", one.ledger]
+        [one.label, str(one.seed), "" if one.first is None else f"{one.first:,}", f"{one.trained:,}", f"{one.accuracy:.1%}", one.ledger, ", ".join(rests_on(found, one))]
         for one in trainings(ledgers)
     ]  # fmt: skip
     if not rows:
         return None
     return Section("trainings", "Trainings", "Every training once, as far as any ledger followed it.",
-                   table(["condition", "seed", "grokked at", "trained for", "final test accuracy", "ledger"], rows),
-                   ("Two transfers of one condition and seed are two trainings if their sources differ. Where one seed went several ways, all are there. A ledger that followed them further may have graded other claims.",))  # fmt: skip
+                   table(["condition", "seed", "grokked at", "trained for", "final test accuracy", "ledger", "claims that rest on it"], rows),
+                   ("Two transfers of one condition and seed are two trainings if their sources differ. Where one seed went several ways, all are there. A ledger that followed them further may have graded other claims. Claims that rest on one training are no independent evidence.",))  # fmt: skip
 
 
-def pool_page(ledgers: Sequence[Ledger], found: Sequence[Pooled], files: Sequence[str]) -> Page:
+def pool_page(
+    ledgers: Sequence[Ledger], found: Sequence[Pooled], files: Sequence[str], missing: Sequence[str] = ()
+) -> Page:
     """The report.
 
     Args:
         ledgers: What was pooled.
         found: Its claims.
         files: The ledgers' files, as they were given.
+        missing: What none of them has graded (`studies.pool.ungraded`).
     """
     entries, paper = [each.entry for each in found], ledgers[0].paper
     seeds = sorted({seed for each in ledgers for seed in each.seeds})
@@ -79,12 +84,12 @@ def pool_page(ledgers: Sequence[Ledger], found: Sequence[Pooled], files: Sequenc
     sections = [
         ledger_section(entries, "Nothing was trained for this page: it grades the readings of other ledgers."),
         _origins(found),
-        _ledgers(ledgers),
-        _trainings(ledgers),
+        _ledgers(ledgers, missing),
+        _trainings(ledgers, found),
         Section("provenance", "How to run this again", "The command, the papers.", f"<pre>{escape(command)}</pre>{cited}"),
     ]  # fmt: skip
     doubts = ("A verdict with three seeds is weak: three of three leaves a success rate anywhere between 44 and 100 % possible (Wilson).",
               "A seed that was open on one machine and is trained to the end on another that rounds differently is a new draw, not the rest of the old run.",
               "Which ledgers are pooled is a choice: leaving one out by what it says would choose the verdict.")  # fmt: skip
     return Page(f"{paper}: {len(ledgers)} ledgers", "Several ledgers pooled", finding, tiles, doubts, tuple(s for s in sections if s is not None),
-                numbers(ledgers, found, command))  # fmt: skip
+                numbers(ledgers, found, command, missing))  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from epicycle._files import atomic
 from epicycle.runs.directory import Run, create_run
 from epicycle.runs.provenance import provenance
+from epicycle.studies.furuta2024 import closure
 from epicycle.studies.ledger import Claim, Entry, Reading, grade
 from epicycle.studies.stored import Graded, Ledger, Training, read_ledger
 
@@ -196,6 +197,23 @@ def trainings(ledgers: Sequence[Ledger]) -> list[Training]:
             found.setdefault((one.condition._replace(steps=None), one.seed, one.source), []).append(one)
     kept = [training for several in found.values() for training in _ways(several)]
     return sorted(kept, key=lambda one: (bool(one.condition.parts), one.label, one.seed, one.first or math.inf))
+
+
+def rests_on(found: Sequence[Pooled], training: Training) -> list[str]:
+    """Ids of the claims whose reading of that seed is of a training, or of what was trained on its weights."""
+    own = training.condition._replace(steps=None)
+    return [each.entry.claim.id for each in found if any(r.seed == training.seed and r.missing != "all" for r in each.entry.readings)
+            and own in [c._replace(steps=None) for c in closure(each.entry.claim.conditions)]]  # fmt: skip
+
+
+def ungraded(found: Sequence[Pooled], claims: Sequence[Claim]) -> list[str]:
+    """Ids of the paper's claims that none of some ledgers has graded, cells of a table as their number: C3a, 94 of T1."""
+    graded = {each.entry.claim.id for each in found if each.entry.verdict != "not run"}
+    missing = [claim.id for claim in claims if claim.id not in graded]
+    cells = [name.partition(":")[0] for name in missing if ":" in name]
+    return [name for name in missing if ":" not in name] + [
+        f"{cells.count(table)} of {table}" for table in dict.fromkeys(cells)
+    ]
 
 
 def _ways(several: Sequence[Training]) -> list[Training]:
