@@ -27,7 +27,7 @@ def page(found: dict[str, Any]) -> str:
         "",
         f"{found['counting']} Readings are pooled only where statement, rule and the settings that they depend on are the same.",
         "",
-        *([f"Graded by none of them: {', '.join(found['ungraded'])}.", ""] if found["ungraded"] else []),
+        *([f"Graded by none of them: {', '.join(found['ungraded'])}.", ""] if found.get("ungraded") else []),
         "A verdict needs three seeds (one reading where nothing is trained): confirmed if the rule holds in all, refuted if in none. Undetermined says why: seeds that disagree, or runs that were not "
         "looked at long enough. Published and measured values stand in columns of their own.",
         "",
@@ -42,7 +42,7 @@ def page(found: dict[str, Any]) -> str:
     for entry in claims:
         control = "" if entry["control"] is None else f"{number(entry['control'])} {entry['control_is']}"
         reason = "; ".join([entry["reason"].split(". ")[0], *entry["apart"]])
-        reason = f"{entry['cause']}: {reason}" if entry["cause"] else reason
+        reason = f"{entry['cause']}: {reason}" if entry.get("cause") else reason
         places: dict[str, list[str]] = {}
         for reading in entry["readings"]:
             places.setdefault(reading["ledger"], []).append(str(reading["seed"]))
@@ -53,11 +53,11 @@ def page(found: dict[str, Any]) -> str:
         lines.append(row(entry["id"], entry["statement"], f"**{entry['verdict']}**", entry["published"], f"{ours(entry)} {entry['measured_is']}".strip(), control, reason,
                           origin, f"`{entry['rerun']}`" if entry["rerun"] else ""))  # fmt: skip
     if runs:
-        lines += ["", "## Trainings", "", "As far as any ledger followed them: further than the claims above, where a ledger that followed them longer graded other claims. Two transfers of one condition and seed are two trainings if their sources differ. Where one seed went several ways on several processors, all are there. Claims that rest on one training are no independent evidence.", "",
-                  "| condition | seed | grokked at | trained for | final test accuracy | claims that rest on it |", "|---|---|---|---|---|---|"]  # fmt: skip
+        lines += ["", "## Trainings", "", "As far as any ledger followed them: further than the claims above, where a ledger that followed them longer graded other claims. Two transfers of one condition and seed are two trainings if their sources differ. Where one seed went several ways on several processors, all are there. Claims that look at one training are no independent evidence; those of an older rule are not named.", "",
+                  "| condition | seed | grokked at | trained for | final test accuracy | claims that look at it |", "|---|---|---|---|---|---|"]  # fmt: skip
     for run in runs:
         first = run["grokked_at"]
-        lines.append(row(run["label"], run["seed"], "" if first is None else f"{first:,}", f"{run['trained_for']:,}", f"{run['test_accuracy']:.1%}", ", ".join(run["claims"])))  # fmt: skip
+        lines.append(row(run["label"], run["seed"], "" if first is None else f"{first:,}", f"{run['trained_for']:,}", f"{run['test_accuracy']:.1%}", ", ".join(run.get("claims", ()))))  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

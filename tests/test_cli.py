@@ -107,8 +107,9 @@ def test_an_unknown_option_is_one_line(capsys):
         (["sweep", "a+b", "--modulus", "7"], "--moduli"),
     ):
         said = _refused(capsys, *words)
-        assert f"epicycle {words[0]}: got '{words[2]} 7'; expected options of this command, perhaps {near}." in said
+        assert f"epicycle {words[0]}: got '{words[2]} 7'; expected an option of this command, perhaps {near}." in said
     assert "epicycle: got '--foo'" in _refused(capsys, "--foo")
+    assert "epicycle runs: got '--json'; expected it after runs." in _refused(capsys, "--json", "runs")
 
 
 def test_grok_json_contract(capsys, tmp_path):

@@ -156,6 +156,10 @@ def test_a_seed_more_does_not_outweigh_weights_read_too_early(tmp_path):
     late = ledger(tmp_path / "late.json", [holds(0), holds(1, False), holds(2)])
     early = ledger(tmp_path / "early.json", [holds(s) for s in range(4)], min_steps=4_000)
     assert pool(late, early).entry.verdict == pool(early, late).entry.verdict == "undetermined"
+    brief = ledger(
+        tmp_path / "brief.json", [holds(s) for s in range(4)], bound=20_000
+    )  # what is read late is read at its end
+    assert pool(late, brief).entry.verdict == "undetermined"
     one = ledger(tmp_path / "one.json", [holds(0)], min_steps=20_000)
     assert pool(one, early).entry.verdict == "confirmed"  # one seed is no verdict, however late it is read
 

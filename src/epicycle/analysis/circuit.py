@@ -138,7 +138,7 @@ def analyse(
         "norms", "p_values", "answer_power", "logit_heat_map", "neuron_heat_map", "neuron_share", "neuron_frequency",
         "neuron_keys", "losses", "neurons_explained", "answer_share", "conventions", "measures", "multipliers",
     )}  # fmt: skip
-    unevenness, leading = {}, {}
+    unevenness, leading, linear = {}, {}, {}
     draw = None if task.config.zeros == "included" else permuted_but_zero
     for basis in bases_of(task):
         name = basis.name
@@ -154,9 +154,9 @@ def analyse(
                 test.p_family,
             )
         spectrum = spectrum_2d(neurons, basis)
-        linear = multipliers(labels, basis)
-        found["multipliers"][name] = list(linear or ())
-        shares, total = explained_by_frequency(spectrum, basis, linear)
+        linear[name] = multipliers(labels, basis)
+        found["multipliers"][name] = list(linear[name] or ())
+        shares, total = explained_by_frequency(spectrum, basis, linear[name])
         found["neuron_share"][name], found["neuron_frequency"][name] = shares.max(0), basis.frequency[shares.argmax(0)]
         found["neurons_explained"][name] = explained_overall(shares, total)
         found["neuron_keys"][name] = key_frequencies(shares, basis).tolist()
@@ -180,8 +180,7 @@ def analyse(
     found["conventions"]["literal_eq5"] = half_domain(p).convention
     chosen = max(unevenness, key=lambda name: unevenness[name])
     keys = tuple(int(k) for k in leading[chosen])
-    linear = found["multipliers"][chosen]
-    operands = operand_frequencies(keys, (linear[0], linear[1]) if linear else None, p - (chosen == "multiplicative"))
+    operands = operand_frequencies(keys, linear[chosen], p - (chosen == "multiplicative"))
     return Circuit(formula=task.rules[index].text, modulus=p, step=step, basis=chosen, key_frequencies=keys, operand_frequencies=operands,
                    weight_norm=scalars["weight_norm"], **found)  # fmt: skip
 

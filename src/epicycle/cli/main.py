@@ -37,8 +37,8 @@ COMMANDS = {
 SINGLE_BLAS = ("grok", "sweep", "import", "report")
 
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
-"""Errors of places that cannot be written to: the user's to mend, wherever they come up."""
+FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors of places that cannot be read or written: the user's to mend, wherever they come up."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -123,13 +123,10 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             return 0
-        if error.errno not in UNWRITABLE or not error.filename:
+        if error.errno not in FORBIDDEN or not error.filename:
             raise
-        from pathlib import Path
-
-        from epicycle._files import cannot_write
-
-        sys.stderr.write(f"epicycle {options.command}: {cannot_write(Path(os.fsdecode(error.filename)), error)}\n")
+        sys.stderr.write(f"epicycle {options.command}: got '{error.strerror}' at {os.fsdecode(error.filename)}; expected a place that can be read and written. "
+                         "Change its permissions, or choose another.\n")  # fmt: skip
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; nothing is lost: run the same command again to go on\n")
@@ -150,9 +147,8 @@ def _unknown(parser: argparse.ArgumentParser, command: str | None, words: list[s
     flags = commands.choices[command]._option_string_actions if command else parser._option_string_actions
     near = difflib.get_close_matches(words[0], flags, n=1)
     perhaps = f", perhaps {near[0]}" if near else ""
-    sys.stderr.write(
-        f"{name}: got {' '.join(words)!r}; expected options of this command{perhaps}. See `{name} --help`.\n"
-    )
+    expected = f"it after {command}" if command and words[0] in flags else f"an option of this command{perhaps}"
+    sys.stderr.write(f"{name}: got {' '.join(words)!r}; expected {expected}. See `{name} --help`.\n")
     return 2
 
 

@@ -200,14 +200,11 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
     from epicycle.runs.query import grouped, longest, mixed
 
     by = [name.strip() for name in options.group_by.split(",")]
-    trained = [
-        each
-        for each in table
-        if each["kind"] == "grok" and each["status"] == "finished" and each["outcome"] != "imported"
-    ]
-    if rest := [each for each in table if each["kind"] == "grok" and each not in trained]:
-        imported = sum(each["outcome"] == "imported" for each in rest)
-        counts = {"not finished": len(rest) - imported, "imported": imported}
+    every = [each for each in table if each["kind"] == "grok"]
+    imported = sum(each["outcome"] == "imported" for each in every)
+    trained = [each for each in every if each["status"] == "finished" and each["outcome"] != "imported"]
+    counts = {"not finished": len(every) - len(trained) - imported, "imported": imported}
+    if any(counts.values()):
         say(f"left out: {', '.join(f'{count:,} {what}' for what, count in counts.items() if count)}")
     kept = longest(trained)
     if len(kept) < len(trained):

@@ -37,7 +37,6 @@ def matrix(
     rows: Sequence[str],
     columns: Sequence[str],
     ax: Any = None,
-    title: str = "",
 ) -> Any:
     """A matrix of log10 ratios, red above 0 and green below, with a text in each cell; NaN is left white."""
     ax = style.axes(ax, 4.4, 2.4)
@@ -47,7 +46,6 @@ def matrix(
             ax.text(j, i, text, ha="center", va="center", fontsize=8)
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(rows)), rows)
-    ax.set_title(title)
     for spine in ax.spines.values():
         spine.set_visible(False)
     return ax

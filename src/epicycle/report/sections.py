@@ -165,14 +165,15 @@ def _circles(grok: Grok, task: Task, index: int) -> Section:
     period = _period(circuit)
     body = "" if circuit.key_frequencies else "<p>No frequency stands out, so there is no circle to draw.</p>"
     for site, words in SITE_WORDS.items() if circuit.key_frequencies else ():
-        keys, columns = _keys_of(circuit)[site][:8], 4
+        needed, columns = _keys_of(circuit)[site], 4
+        keys = needed[:8]
         rows = -(-len(keys) // columns)
         with style.figure(2.3 * columns, 2.4 * rows, rows, columns, squeeze=False) as (fig, axes):
             for ax in axes.flat[len(keys) :]:
                 ax.set_visible(False)
             for k, places, ax in zip(keys, _in_order(path.circles[site][-1], circuit), axes.flat, strict=False):
                 circle(places, k, period / k, ax, f"k = {k}")
-            share = path.spectra[site][-1][np.isin(path.frequency, keys)].sum()
+            share = path.spectra[site][-1][np.isin(path.frequency, needed)].sum()
             caption = (
                 f"The {words}: every dot is a number, placed in the plane of one key frequency and coloured by the angle "
                 f"that the frequency predicts. These frequencies hold {share:.0%} of its power."
@@ -200,6 +201,16 @@ def _keys_of(circuit: Circuit) -> dict[str, list[int]]:
     return {"W_E": list(circuit.operand_frequencies), "W_L": list(circuit.key_frequencies)}
 
 
+def _multiplied(circuit: Circuit) -> str:
+    """What stands for one frequency of the answer, where the operands need another."""
+    if set(circuit.operand_frequencies) == set(circuit.key_frequencies):
+        return ""
+    first, second = (
+        m if 2 * m <= _period(circuit) else m - _period(circuit) for m in circuit.multipliers[circuit.basis]
+    )
+    return f"; here of {first} k along a and {second} k along b, of which the wave of the answer at k is made"
+
+
 def _period(circuit: Circuit) -> int:
     return circuit.modulus if circuit.basis == "additive" else circuit.modulus - 1
 
@@ -214,9 +225,9 @@ def _in_order(places: np.ndarray, circuit: Circuit) -> np.ndarray:
 def _slider(grok: Grok, path: Trajectory, circuit: Circuit, period: int) -> str:
     """The site whose key frequencies hold more of its power at the end, over the kept checkpoints."""
     accuracy = {line["step"]: line["test_accuracy"] for line in grok.run.history()}
-    needed = {site: found[:8] for site, found in _keys_of(circuit).items()}
+    needed = _keys_of(circuit)
     site = max(SITE_WORDS, key=lambda name: path.spectra[name][-1][np.isin(path.frequency, needed[name])].sum())
-    keys = needed[site]
+    keys = needed[site][:8]
     data = {
         "steps": path.steps.tolist(),
         "accuracy": [f"{accuracy.get(int(s), math.nan):.3f}" for s in path.steps],
@@ -248,7 +259,7 @@ def _planes(grok: Grok, task: Task, index: int) -> Section:
                        "column 0 are the constants; zero, which has no logarithm, is left out of the multiplicative basis.")  # fmt: skip
     return Section("planes", "Logits and neurons over pairs of waves",
                    "Every cell is a product of a wave of a and a wave of b. A wave of a + b needs the four cells "
-                   "cos x cos, sin x sin, cos x sin, sin x cos of one frequency.", body)  # fmt: skip
+                   f"cos x cos, sin x sin, cos x sin, sin x cos of one frequency{_multiplied(circuit)}.", body)  # fmt: skip
 
 
 def _cause(grok: Grok, task: Task, index: int) -> Section:
@@ -307,7 +318,7 @@ def _neurons(grok: Grok, task: Task, index: int) -> Section:
     )
     return Section("neurons", "One frequency per neuron?",
                    "For each neuron, the share of its variance over all pairs in the best single frequency (constant, "
-                   "cosine and sine of both operands).", body,
+                   f"cosine and sine of both operands{_multiplied(circuit)}).", body,
                    ("A neuron that squares its input may answer at twice the frequency it reads.",))  # fmt: skip
 
 

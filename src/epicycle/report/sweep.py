@@ -234,13 +234,16 @@ def _matrix(grid: Grid, conditions: Sequence[Condition], title: str) -> str:
         if base:
             other = time_to_event(*_times(base))
             is_lost = not time.events and other.events
-            values[i, j] = 1.0 if is_lost else np.log10(time.restricted_mean / other.restricted_mean)
+            is_short = is_lost and max(trained) < (other.median or np.inf)  # not looked at for as long as scratch takes
+            values[i, j] = (
+                np.nan if is_short else 1.0 if is_lost else np.log10(time.restricted_mean / other.restricted_mean)
+            )
     with style.figure(max(3.6, 1.0 + 1.1 * len(targets)), 0.9 + 0.55 * len(sources)) as (fig, ax):
         draw.matrix(values, labels, [f"from {s}" for s in sources], targets, ax)
         return drawing(
             style.svg(fig, f"Transfer matrix, {title}"),
             f"{title}. Seeds that grokked and median step. Colour: mean step, runs without a grok counted to where they were looked at, against that from scratch: green a tenth or less, yellow as much, "
-            "red ten times or more, or none grokked where from scratch some did; white: nothing from scratch to compare with.",
+            "red ten times or more, or none grokked where from scratch some did; white: nothing from scratch to compare with, or not looked at for as long as that takes.",
         )
 
 

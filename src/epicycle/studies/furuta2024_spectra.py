@@ -172,16 +172,14 @@ def restricted(condition: Condition, study: Study, seed: int, *, is_better: bool
 
     The first row of Table A.4 is the training loss. That of all pairs, which test errors dominate, is in the note.
     """
-    run = study.ended(condition, seed)
-    if run is None:
+    run, grok = study.ended(condition, seed), study.grok(condition, seed)
+    if run is None or grok is None:
         return unread(study, condition, seed)
-    grok = study.grok(condition, seed)
-    if first_step(run) is None:
+    if first_step(run) is None or not grok.circuits:
         return ungrokked(seed, condition, run)
-    if grok is None or not grok.circuits:
-        return unread(study, condition, seed)
     if not grok.circuits[0].key_frequencies:
-        return Reading(seed, None, None, False, f"{condition.label}: grokked without a key frequency")
+        holds = False if is_better else None  # without keys there is nothing that could be worse
+        return Reading(seed, None, None, holds, f"{condition.label}: grokked without a key frequency")
     plane = "difference" if condition == MINUS else "sum"
     losses = grok.circuits[0].losses["additive"][plane]
     value, train = losses["restricted"], losses["full_train"]
@@ -209,6 +207,8 @@ def dependents(condition: Condition, study: Study, seed: int, *, expect_some: bo
     if first_step(run) is None or not grok.circuits:
         return ungrokked(seed, condition, run)
     found = decomposition_of(grok)
+    if not found.keys:
+        return Reading(seed, None, None, None, f"{condition.label}: grokked without a key frequency")
     blind = float(found.controls.max())
     others = found.rises[~np.isin(found.frequency, found.keys)]
     matter = int((others > max(DEPENDENT, blind)).sum())

@@ -174,10 +174,12 @@ def grade(claim: Claim, study: Any, *, least: int | None = None, unit: str = "se
             f"{len(told)} of {len(readings)} {unit} could be read{f' (the rule holds in {holds})' if told else ''}, {least} {'is' if least == 1 else 'are'} needed. {notes or claim.needs}",
         )
     often = rate(holds, len(told))
-    possible = f"a share of {often.low:.0%} to {often.high:.0%} (95 %, Wilson) is possible"
+    is_sample = least > 1  # one reading that needs no seeds is no draw of anything
+    possible = f"; a share of {often.low:.0%} to {often.high:.0%} (95 %, Wilson) is possible" * is_sample
     if holds == len(told):
-        return Entry(claim, "confirmed", readings, f"the rule holds in {holds} of {len(told)} {unit}; {possible}")
+        return Entry(claim, "confirmed", readings, f"the rule holds in {holds} of {len(told)} {unit}{possible}")
     if holds == 0:
-        return Entry(claim, "refuted", readings, f"the rule holds in none of {len(told)} {unit}; {possible}")
-    said = f"the rule holds in {holds} of {len(told)} {unit}, so neither always nor never; {possible}, and more {unit} would narrow it"
+        return Entry(claim, "refuted", readings, f"the rule holds in none of {len(told)} {unit}{possible}")
+    narrow = f", and more {unit} would narrow it" * is_sample
+    said = f"the rule holds in {holds} of {len(told)} {unit}, so neither always nor never{possible}{narrow}"
     return Entry(claim, "undetermined", readings, said)

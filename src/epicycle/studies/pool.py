@@ -22,12 +22,13 @@ from epicycle.studies.stored import Graded, Ledger, Training, read_ledger
 
 
 class Pooled(NamedTuple):
-    """A claim graded on the readings of several ledgers: the ledger of each reading, and what is not pooled."""
+    """A claim graded on the readings of several ledgers: the ledger of each reading, what is not pooled, and whether its rule is today's."""
 
     entry: Entry
     ledgers: tuple[str, ...]
     apart: tuple[str, ...]
     rerun: str
+    is_current: bool
 
     def as_json(self) -> dict[str, Any]:
         """The object of the ledger, where each reading names the one that it is from."""
@@ -88,11 +89,12 @@ def _pool(name: str, ledgers: Sequence[Ledger], now: Claim | None) -> Pooled:
                 key = json.dumps([each.claim.statement, each.claim.rule, ledger.setting], sort_keys=True)
                 groups.setdefault(key, []).append((ledger, each))
 
-    def rank(group: list[tuple[Ledger, Graded]]) -> tuple[bool, bool, bool, int, int, int]:
+    def rank(group: list[tuple[Ledger, Graded]]) -> tuple[bool, bool, bool, tuple[int, ...], int, int]:
         there = [(ledger, r) for ledger, each in group for r in each.readings if r.missing != "all"]
         bound, seeds = max((ledger.bound for ledger, _ in there), default=0), len({r.seed for _, r in there})
-        least, strength = now.least if now else group[0][1].claim.least, group[0][0].setting.get("min_steps", 0)
-        return bool(there), _is_same(group[0][1].claim, now), seeds >= least, strength, seeds, bound
+        least = now.least if now else group[0][1].claim.least
+        read = tuple(group[0][0].setting.get(key, 0) for key in ("min_steps", "weights read up to step"))
+        return bool(there), _is_same(group[0][1].claim, now), seeds >= least, read, seeds, bound
 
     best = max(groups.values(), key=rank)
     first = best[0][1].claim
@@ -115,7 +117,8 @@ def _pool(name: str, ledgers: Sequence[Ledger], now: Claim | None) -> Pooled:
     unit = "seeds" if len(chosen) == len(by_seed) else f"trainings of {len(by_seed)} seeds"
     entry = grade(claim._replace(measure=lambda _: [reading for _, reading in chosen]), None, unit=unit)
     rerun = max(run, key=lambda one: one[0].bound)[1].rerun
-    return Pooled(entry, tuple(ledger.name for ledger, _ in chosen), tuple(apart), rerun)
+    names = tuple(ledger.name for ledger, _ in chosen)
+    return Pooled(entry, names, tuple(apart), rerun, _is_same(first, now))
 
 
 def _is_same(claim: Claim, now: Claim | None) -> bool:
@@ -200,9 +203,9 @@ def trainings(ledgers: Sequence[Ledger]) -> list[Training]:
 
 
 def rests_on(found: Sequence[Pooled], training: Training) -> list[str]:
-    """Ids of the claims whose reading of that seed is of a training, or of what was trained on its weights."""
+    """Ids of the claims that look at a training, or at what was trained on its weights; of today's rule, since it names what is looked at."""
     own = training.condition._replace(steps=None)
-    return [each.entry.claim.id for each in found if any(r.seed == training.seed and r.missing != "all" for r in each.entry.readings)
+    return [each.entry.claim.id for each in found if each.is_current and any(r.seed == training.seed and r.missing != "all" for r in each.entry.readings)
             and own in [c._replace(steps=None) for c in closure(each.entry.claim.conditions)]]  # fmt: skip
 
 
