@@ -290,6 +290,27 @@ def test_staying(study):
     )  # z = 1.96: (2 + z^2/2 -+ z sqrt(2/3 + z^2/4)) / (3 + z^2)
 
 
+def test_moves_say_which_thresholds_they_fit(study):
+    """FFD of W_E falls to 0.3, FCR of W_L to 0.6 (0.65 of 0.93): by 0.8 the latter does not stay, by 0.3 to 0.65 all is as expected."""
+    power = scratch("a^5 + b^5")
+    ends = {("W_L", "ffd"): 0.3, ("W_L", "fcr"): 0.93 * 0.65}
+    found = study(
+        [power, scratch("a^7 + b^7"), PLUS],
+        lambda c, s: {"first": 500, "ends": ends if c == power else {("W_E", "ffd"): 0.9}},
+    )
+    reading = verdict("C14b", found).readings[0]
+    assert reading.holds is False
+    assert (
+        "FFD(W_L) 1.000 to 0.300, FCR(W_L) 0.930 to 0.605, as expected by thresholds from 0.30 to 0.65" in reading.note
+    )
+    assert (
+        "a^7 + b^7, r = 0.3: FFD(W_L) 1.000 to 1.000, FCR(W_L) 0.930 to 0.930, as expected by no threshold"
+        in reading.note
+    )
+    assert "as expected by thresholds from 0.90" in verdict("C11a", found).readings[0].note
+    assert "as expected by thresholds to 1.00" in verdict("C12a", found).readings[0].note
+
+
 def test_dense_means_exactly_one(study):
     found = study([TIMES], lambda c, s: {"first": 4000, "ends": {("W_E", "ffd"): 1.0 if s < 2 else 0.98}})
     readings = verdict("C11c", found).readings

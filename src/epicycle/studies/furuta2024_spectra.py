@@ -58,28 +58,33 @@ def moves(
         said = f"{when(condition, run)}: looked at less than {PUBLISHED_STEPS:,} steps"
         return Reading(seed, None, None, None, said, is_censored=True)
     history = study.history(condition, seed)
-    found = []
+    found, ratios = [], dict[str, list[float]](falls=[], stays=[])
     for site, name, what in expected:
         values = series_of(history, site, name)[1]
-        ratio = values[-1] / values[0]
-        margin = FALLS - ratio if what == "falls" else ratio - FALLS
+        ratio = float(values[-1] / values[0])
+        ratios[what].append(ratio)
         found.append(
             (
-                margin,
+                FALLS - ratio if what == "falls" else ratio - FALLS,
                 float(values[-1]),
                 float(values[0]),
                 f"{name.upper()}({site}) of {condition.label}",
-                f"{name.upper()}({site}) {values[0]:.3f} to {values[-1]:.3f}, {ratio:.3f} of it",
+                f"{name.upper()}({site}) {values[0]:.3f} to {values[-1]:.3f}",
             )
         )
     worst = min(found)
-    holds = all(
-        margin >= 0 if what == "falls" else margin > 0
-        for (margin, *_), (_, _, what) in zip(found, expected, strict=True)
-    )
-    return Reading(
-        seed, worst[1], worst[2], holds, f"{condition.label}: " + ", ".join(text for *_, text in found), worst[3]
-    )
+    low, high = max(ratios["falls"], default=0.0), min(ratios["stays"], default=math.inf)
+    note = f"{condition.label}: {', '.join(text for *_, text in found)}, {_thresholds(low, high)}"
+    return Reading(seed, worst[1], worst[2], low <= FALLS < high, note, worst[3])
+
+
+def _thresholds(low: float, high: float) -> str:
+    """In words, with which thresholds between falling and staying a run does as expected: from `low` to below `high`."""
+    if low >= high:
+        return "as expected by no threshold"
+    if math.isinf(high):
+        return f"as expected by thresholds from {low:.2f}"
+    return f"as expected by thresholds {f'from {low:.2f} ' if low else ''}to {high:.2f}"
 
 
 def always_dense(site: str, study: Study, seed: int) -> Reading:
