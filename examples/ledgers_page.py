@@ -1,7 +1,7 @@
 """A page of several ledgers pooled, from the report.json that `epicycle reproduce PAPER --pool ...` wrote.
 
 epicycle reproduce furuta2024 --pool docs/results/furuta2024-*.json
-python examples/ledgers_page.py runs/furuta2024-pooled-XXXXXXXX/report.json docs/results/furuta2024.md
+python examples/ledgers_page.py runs/furuta2024-pooled-XXXXXXXX/report.json docs/results/furuta2024.md "What should be known of the seeds."
 """
 
 import json
@@ -14,8 +14,8 @@ from ledger_page import counted_verdicts, number, ours, row
 PAPERS = {"furuta2024": "Furuta et al. 2024", "zhou2024": "Zhou et al. 2024"}
 
 
-def page(found: dict[str, Any]) -> str:
-    """The text of the page."""
+def page(found: dict[str, Any], said_first: str = "") -> str:
+    """The text of the page, with what should be known of its seeds."""
     claims, runs = found["claims"], found["trainings"]
     said = counted_verdicts(claims)
     trained = f", {len(runs)} trainings" if runs else ""
@@ -25,6 +25,7 @@ def page(found: dict[str, Any]) -> str:
         f"{len(claims)} claims from {len(found['pooled'])} ledgers{trained}: {said}. Made by `epicycle reproduce {found['paper']} --pool` and `examples/ledgers_page.py`; "
         "the ledgers have the readings seed by seed, controls, provenance and the claims' rules.",
         "",
+        *([said_first, ""] if said_first else []),
         f"{found['counting']} Readings are pooled only where statement, rule and the settings that they depend on are the same.",
         "",
         *([f"Graded by none of them: {', '.join(found['ungraded'])}.", ""] if found.get("ungraded") else []),
@@ -64,7 +65,8 @@ def page(found: dict[str, Any]) -> str:
 def main() -> None:
     """Read one file, write one."""
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
-    target.write_text(page(json.loads(source.read_text(encoding="utf-8"))), encoding="utf-8")
+    found = json.loads(source.read_text(encoding="utf-8"))
+    target.write_text(page(found, *sys.argv[3:4]), encoding="utf-8")
 
 
 if __name__ == "__main__":
