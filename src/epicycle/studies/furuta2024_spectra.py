@@ -80,7 +80,7 @@ def moves(
 
 def _thresholds(low: float, high: float) -> str:
     """In words, with which thresholds between falling and staying a run does as expected: from `low` to below `high`."""
-    if low >= high:
+    if low >= min(high, 1.0):  # above 1 it has risen
         return "as expected by no threshold"
     if math.isinf(high):
         return f"as expected by thresholds from {low:.2f}"
