@@ -14,6 +14,14 @@ from epicycle.training.config import ScheduleConfig, furuta2024
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def unsynced():
+    """Files are not forced to the disk: only a power cut could tell."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture
 def tiny():
     """A configuration that trains in a second: p = 11, 300 steps, never stopped early."""

@@ -45,10 +45,13 @@ def curve(begin, end, half, steps):
     return begin + (end - begin) / (1 + (half / np.maximum(steps, 1)) ** 4)
 
 
-def made(root, condition, seed, *, first=None, trained=5_000, every=100, best=None, halves=None, ends=None, tasks=None):
+def made(
+    root, condition, seed, *, first=None, trained=5_000, every=None, best=None, halves=None, ends=None, tasks=None
+):
     """A finished run with a history that was never trained: accuracies rise and measures move as asked."""
     values = config(condition, seed, PRESET)
     run = create_run(root, values.name, to_dict(values), {}, {"threads": 1, "device": "cpu", "revision": "abc"})
+    every = every or (100 if trained < 200_000 else 1000)
     steps = np.arange(0, trained + 1, every)
     best = (1.0 if first else 0.3) if best is None else best
     accuracy = curve(0.01, best, (first or trained) / 3.2, steps)
