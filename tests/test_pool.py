@@ -9,7 +9,7 @@ import pytest
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError
 from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, HELPED
-from epicycle.studies.pool import Pooled, pooled, rests_on, trainings, ungraded
+from epicycle.studies.pool import Pooled, looking_at, pooled, trainings, ungraded
 from epicycle.studies.stored import read_ledgers
 from epicycle.studies.zhou2024_claims import CLAIMS as ZHOU2024
 
@@ -187,11 +187,11 @@ def test_which_claims_rest_on_one_training_and_which_are_not_graded():
     ledgers = read_ledgers([RESULTS / "furuta2024-full-subtraction.json"])
     found = pooled(ledgers, FURUTA2024)
     (never,) = [t for t in trainings(ledgers) if t.seed == 1 and t.trained == 300_000]
-    assert rests_on(found, never) == ["C1b", "C2a", "C11b", "C12b", "C21b", "C24a", "C34b", "C34d"]
+    assert looking_at(found, never) == ["C1b", "C2a", "C11b", "C12b", "C21b", "C24a", "C34b", "C34d"]
     (product,) = [
         t for t in trainings(ledgers) if t.seed == 1 and t.condition.formulas == ("a*b",) and not t.condition.parts
     ]
-    assert rests_on(found, product) == ["C2a", "C24a"]
+    assert looking_at(found, product) == ["C2a", "C24a"]
     missing = ungraded(found, FURUTA2024)
     assert missing[:2] == ["C1a", "C1c"] and missing[-2:] == ["35 of A5", "96 of T1"] and "C2a" not in missing
     assert ungraded(pooled(ledgers, CLAIMS), [c for c in CLAIMS if c.id in ("C1b", "C2a")]) == []

@@ -120,9 +120,9 @@ def main(arguments: list[str] | None = None) -> int:
     except EpicycleError as error:
         sys.stderr.write(f"epicycle {options.command}: {error}\n")
         return 2
+    except BrokenPipeError:
+        return 0
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            return 0
         if error.errno not in FORBIDDEN or not error.filename:
             raise
         sys.stderr.write(f"epicycle {options.command}: got '{error.strerror}' at {os.fsdecode(error.filename)}; expected a place that can be read and written. "

@@ -115,7 +115,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.paper == "furuta2024":
         if options.arms:
             raise ConfigError("got --arms for furuta2024; expected zhou2024, which has arms. Leave it out.")
-        return _furuta2024(options, given_of(options), only)
+        from epicycle.cli.furuta2024 import furuta2024
+
+        return furuta2024(options, given_of(options), only)
     if options.paper == "number-text":
         if only or options.arms or options.max_steps is not None or options.plan or options.no_train:
             raise ConfigError(
@@ -128,7 +130,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
     from epicycle.studies.zhou2024_claims import CLAIMS
 
-    _check(only, [claim.id for claim in CLAIMS if not options.model or "-" not in claim.id])
+    check(only, [claim.id for claim in CLAIMS if not options.model or "-" not in claim.id])
     if options.model:
         if options.arms or options.seeds is not None:
             raise ConfigError(
@@ -150,7 +152,14 @@ def _split(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _check(only: list[str], known: list[str]) -> None:
+def seeds_of(options: argparse.Namespace) -> range | None:
+    """The seeds that are asked for; None for those of the preset."""
+    if options.seeds is None and options.seed == 0:
+        return None
+    return range(options.seed, options.seed + (options.seeds or 3))
+
+
+def check(only: list[str], known: list[str]) -> None:
     """Refuse names that are no claims; P8 stands for P8a and P8b."""
     from epicycle.errors import ConfigError
     from epicycle.studies.ledger import whole
@@ -183,94 +192,6 @@ def tell(entries: Any) -> None:
         say(f"{entry.claim.id} {entry.verdict}: {entry.claim.statement} ({entry.reason})")
 
 
-def _furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[str]) -> dict[str, Any]:
-    from epicycle.cli.main import say
-    from epicycle.cli.progress import JobsProgress, StageProgress
-    from epicycle.cli.sweep import engine_of, plan_as_json, spelled_cost
-    from epicycle.errors import ConfigError
-    from epicycle.report.furuta2024 import write_study
-    from epicycle.runs.directory import run_id
-    from epicycle.studies.furuta2024 import closure, config, reproduce, study_preset, wanted_runs
-    from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, HELPED, claims_of
-    from epicycle.studies.ledger import grade
-    from epicycle.sweep.plan import cost, plan
-    from epicycle.training.config import to_dict
-    from epicycle.training.engine import chosen_device
-
-    _check(
-        only,
-        [*(claim.id for claim in (*CLAIMS, *HELPED)), "A5", "T1", *(claim.id for claim in CELLS if claim.id in only)],
-    )
-    if options.max_steps is not None and (options.max_steps < 1 or options.max_steps % 100):
-        raise ConfigError(
-            f"got --max-steps {options.max_steps}; expected a multiple of 100, since runs are evaluated every 100 steps. Try {max(options.max_steps // 100 * 100, 100)}."
-        )
-    seeds = (
-        None
-        if options.seeds is None and options.seed == 0
-        else range(options.seed, options.seed + (options.seeds or 3))
-    )
-    chosen = study_preset(options.preset, seeds, options.max_steps)
-    claims = claims_of(only or chosen.claims)
-    conditions = closure([condition for claim in claims for condition in claim.conditions])
-    if options.no_train:
-        study = _as_it_is(options, given, conditions, seeds, claims)
-    else:
-        configs = wanted_runs(conditions, chosen, options.out)
-        planned = plan(configs, options.out) if configs else ()
-        rest = cost(planned, chosen_device(options.device) if options.engine == "stacked" else None)
-        some = lambda count, what: f"{count} {what}{'s' * (count != 1)}"  # noqa: E731
-        say(
-            f"{some(len(claims), 'claim')}, {some(len(planned), 'run')}, of which {rest.runs} are to do: {spelled_cost(options, rest)}"
-        )
-        if options.plan:
-            status, listed = {each.id: each.status for each in planned}, []
-            for claim in claims:
-                own = [
-                    config(condition, seed, chosen) for condition in closure(claim.conditions) for seed in chosen.seeds
-                ]
-                names = [run_id(each.name, to_dict(each)) for each in own]
-                done = sum(status.get(name) == "finished" for name in names)
-                say(f"{claim.id}: {claim.statement} {done} of {len(own)} runs finished")
-                listed.append({"id": claim.id, "statement": claim.statement, "runs": names, "finished": done})
-            return plan_as_json(planned, rest) | {"claims": listed}
-        progress = JobsProgress()
-        study = reproduce(options.preset, conditions, options.out, lambda: engine_of(options, chosen_device(options.device)), seeds=seeds, max_steps=options.max_steps, claims=[claim.id for claim in claims], progress=progress, warn=say,
-                          given=given)  # fmt: skip
-        progress.close()
-    stage, places = StageProgress(), [(condition, seed) for condition in conditions for seed in chosen.seeds]
-    for done, place in enumerate(places):
-        stage("analysing runs", done, len(places))
-        study.grok(*place)
-    entries = []
-    for done, claim in enumerate(claims):
-        stage("grading claims", done, len(claims))
-        entries.append(grade(claim, study))
-    stage("writing the page", 0, 1)
-    path = write_study(study, entries)
-    stage.close()
-    tell(entries)
-    say(f"report: {path}")
-    return as_json(entries, path)
-
-
-def _as_it_is(options: argparse.Namespace, given: dict[str, Any], conditions: Any, seeds: Any, claims: Any) -> Any:
-    """The study of what is there; nothing is trained."""
-    from epicycle.cli.main import say
-    from epicycle.errors import ConfigError
-    from epicycle.studies.furuta2024 import reproduce
-
-    if options.plan or options.engine != "local":
-        other = "--plan" if options.plan else "--engine"
-        raise ConfigError(f"got --no-train with {other}; expected one of them. Leave one out.")
-    study = reproduce(options.preset, conditions, options.out, seeds=seeds, max_steps=options.max_steps,
-                      claims=[claim.id for claim in claims], train=False, given=given)  # fmt: skip
-    count = len(study.conditions) * len(study.seeds)
-    there = sum(len(study.runs(condition)) for condition in study.conditions)
-    say(f"{len(claims)} claim{'s' * (len(claims) != 1)}, {there} of {count} runs are there")
-    return study
-
-
 def _number_text(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
     from epicycle.cli.main import say
     from epicycle.cli.progress import JobsProgress
@@ -278,18 +199,13 @@ def _number_text(options: argparse.Namespace, given: dict[str, Any]) -> dict[str
     from epicycle.studies.number_text import reproduce
     from epicycle.training.engine import chosen_device
 
-    seeds = (
-        None
-        if options.seeds is None and options.seed == 0
-        else range(options.seed, options.seed + (options.seeds or 3))
-    )
     progress = JobsProgress()
     study = reproduce(
         options.preset,
         options.out,
         workers=options.threads,
         device=chosen_device(options.device),
-        seeds=seeds,
+        seeds=seeds_of(options),
         progress=progress,
         given=given,
     )

@@ -9,7 +9,7 @@ from markupsafe import escape
 from epicycle.report.ledger import ledger_section, verdict_sentences, verdict_tiles
 from epicycle.report.page import Page, Section, Tile, table
 from epicycle.report.references import REFERENCES
-from epicycle.studies.pool import Pooled, rests_on, trainings
+from epicycle.studies.pool import Pooled, looking_at, trainings
 from epicycle.studies.stored import Ledger
 
 COUNTING = (
@@ -27,7 +27,7 @@ def numbers(ledgers: Sequence[Ledger], found: Sequence[Pooled], command: str, mi
         "counting": COUNTING,
         "claims": [each.as_json() for each in found],
         "ungraded": list(missing),
-        "trainings": [each.as_json() | {"claims": rests_on(found, each)} for each in trainings(ledgers)],
+        "trainings": [each.as_json() | {"claims": looking_at(found, each)} for each in trainings(ledgers)],
     }
 
 
@@ -54,7 +54,7 @@ def _origins(found: Sequence[Pooled]) -> Section:
 
 def _trainings(ledgers: Sequence[Ledger], found: Sequence[Pooled]) -> Section | None:
     rows = [
-        [one.label, str(one.seed), "" if one.first is None else f"{one.first:,}", f"{one.trained:,}", f"{one.accuracy:.1%}", one.ledger, ", ".join(rests_on(found, one))]
+        [one.label, str(one.seed), "" if one.first is None else f"{one.first:,}", f"{one.trained:,}", f"{one.accuracy:.1%}", one.ledger, ", ".join(looking_at(found, one))]
         for one in trainings(ledgers)
     ]  # fmt: skip
     if not rows:

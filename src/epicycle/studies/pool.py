@@ -202,7 +202,7 @@ def trainings(ledgers: Sequence[Ledger]) -> list[Training]:
     return sorted(kept, key=lambda one: (bool(one.condition.parts), one.label, one.seed, one.first or math.inf))
 
 
-def rests_on(found: Sequence[Pooled], training: Training) -> list[str]:
+def looking_at(found: Sequence[Pooled], training: Training) -> list[str]:
     """Ids of the claims that look at a training, or at what was trained on its weights; of today's rule, since it names what is looked at."""
     own = training.condition._replace(steps=None)
     return [each.entry.claim.id for each in found if each.is_current and any(r.seed == training.seed and r.missing != "all" for r in each.entry.readings)
