@@ -233,7 +233,7 @@ def test_frequencies_of_the_weights_that_do_not_lead_the_logits_are_named():
     p_values = {f"additive/{site}/family": np.ones(10) for site in ("W_E", "W_L")}
     circuit = SimpleNamespace(
         basis="additive",
-        modulus=21,
+        period=21,
         key_frequencies=(2, 3),
         operand_frequencies=(2, 3),
         multipliers={"additive": [1, 20]},
@@ -257,7 +257,7 @@ def test_a_linear_formula_asks_other_frequencies_of_its_operands():
     p_values["additive/W_E/family"][[1, 2, 7, 10, 8]] = p_values["additive/W_L/family"][[0, 3]] = 0.001
     circuit = SimpleNamespace(
         basis="additive",
-        modulus=23,
+        period=23,
         key_frequencies=(1, 4),
         operand_frequencies=(2, 3, 8, 11),
         multipliers={"additive": [2, 3]},

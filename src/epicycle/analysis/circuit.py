@@ -71,6 +71,11 @@ class Circuit(Result):
     neuron_share: dict[str, np.ndarray]
     neuron_frequency: dict[str, np.ndarray]
 
+    @property
+    def period(self) -> int:
+        """Numbers along the waves of its basis: p, or p - 1 logarithms."""
+        return self.modulus - (self.basis == "multiplicative")
+
     def norms_of(self, basis: str, site: str) -> FourierNorms:
         """Norms of a site for the measures of `fourier.measures`; the constant and what belongs to no frequency are not kept."""
         frequency, cosine, sine = (self.norms[f"{basis}/{site}/{part}"] for part in ("frequency", "cosine", "sine"))

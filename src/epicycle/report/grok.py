@@ -127,9 +127,10 @@ def _stands_out(circuit: Circuit, site: str, k: int) -> bool:
 def _besides(circuit: Circuit) -> str:
     """Frequencies that stand out in both tables of weights and are no keys: the answers lead with fewer than the weights have."""
     alpha, beta = circuit.multipliers[circuit.basis] or (1, 1)
-    n = circuit.modulus - (circuit.basis == "multiplicative")
     needed = {
-        k: operand_frequencies([k], (alpha, beta), n) for k in range(1, n // 2 + 1) if k not in circuit.key_frequencies
+        k: operand_frequencies([k], (alpha, beta), circuit.period)
+        for k in range(1, circuit.period // 2 + 1)
+        if k not in circuit.key_frequencies
     }
     others = [k for k, operands in needed.items()
               if operands and _stands_out(circuit, "W_L", k) and all(_stands_out(circuit, "W_E", each) for each in operands)]  # fmt: skip

@@ -162,7 +162,7 @@ SITE_WORDS = {"W_E": "operands in the embedding W_E", "W_L": "answers in the rea
 
 def _circles(grok: Grok, task: Task, index: int) -> Section:
     circuit, path = grok.circuits[index], grok.trajectories[index]
-    period = _period(circuit)
+    period = circuit.period
     body = "" if circuit.key_frequencies else "<p>No frequency stands out, so there is no circle to draw.</p>"
     for site, words in SITE_WORDS.items() if circuit.key_frequencies else ():
         needed, columns = _keys_of(circuit)[site], 4
@@ -205,14 +205,8 @@ def _multiplied(circuit: Circuit) -> str:
     """What stands for one frequency of the answer, where the operands need another."""
     if set(circuit.operand_frequencies) == set(circuit.key_frequencies):
         return ""
-    first, second = (
-        m if 2 * m <= _period(circuit) else m - _period(circuit) for m in circuit.multipliers[circuit.basis]
-    )
+    first, second = (m if 2 * m <= circuit.period else m - circuit.period for m in circuit.multipliers[circuit.basis])
     return f"; here of {first} k along a and {second} k along b, of which the wave of the answer at k is made"
-
-
-def _period(circuit: Circuit) -> int:
-    return circuit.modulus if circuit.basis == "additive" else circuit.modulus - 1
 
 
 def _in_order(places: np.ndarray, circuit: Circuit) -> np.ndarray:
