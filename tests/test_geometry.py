@@ -8,6 +8,7 @@ from epicycle.analysis.geometry import number_geometry
 from epicycle.analysis.probes import (
     circular_answers,
     cohens_kappa,
+    decompose,
     folds_of,
     frequency_matched,
     linear_answers,
@@ -117,7 +118,7 @@ def test_ridge_is_the_plain_one():
     ]
     best = strengths[int(np.argmin(errors))]
     expected = fit(np.arange(30), best)(table[test]).argmax(1)
-    got = linear_answers(table, labels[:, None], 3, [(train, test)])[:, 0]
+    got = linear_answers(decompose(table, [(train, test)]), labels[:, None], 3)[:, 0]
     np.testing.assert_array_equal(got[test], expected)
     assert (got[train] == -1).all()
 
@@ -128,7 +129,7 @@ def test_numbers_are_held_out_once_and_classes_evenly():
     np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in parts])), np.arange(53))
     assert all(not set(train) & set(test) for train, test in parts)
     assert all(np.ptp(np.bincount(labels[test], minlength=5)) <= 1 for _, test in parts)
-    answers = circular_answers(np.random.default_rng(0).standard_normal((53, 4)), labels, 5, parts)
+    [answers] = circular_answers(decompose(np.random.default_rng(0).standard_normal((53, 4)), parts), [labels], [5])
     assert answers.min() >= 0 and answers.max() < 5
     mixed = shuffled_inside(labels, parts, np.random.default_rng(0))
     assert (mixed != labels).any()

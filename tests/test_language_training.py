@@ -148,7 +148,7 @@ def test_sequence_loss_asks_for_every_token(base):
     assert int(asked.sum()) == int(examples.last[0]) + 1
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 def test_killed_and_resumed_is_bit_identical(tmp_path, dropout):
     shape = ShapeConfig(num_layers=1, width=32, num_heads=2, context=32, dropout=dropout)
     config = PretrainConfig(
@@ -215,7 +215,7 @@ def test_damaged_checkpoint_is_named_and_passed_over(base, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(again).values(), strict=True))
 
 
-@pytest.mark.parametrize("arm", ["pretrained", "frozen-embedding"])
+@pytest.mark.parametrize("arm", [pytest.param("pretrained", marks=pytest.mark.slow), "frozen-embedding"])
 def test_two_processes_give_the_result_of_one(base, arm, tmp_path):
     pytest.importorskip("accelerate")
     config = tuned(base, arm, step={"batch": 15})

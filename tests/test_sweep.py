@@ -24,6 +24,7 @@ from epicycle.sweep.pool import LocalPool
 from epicycle.sweep.sweep import sweep
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import FrozenConfig, to_dict
+from epicycle.training.loop import train_run
 
 
 def _id(config):
@@ -171,7 +172,8 @@ def _configs(tiny, count=4, steps=800):
 def test_a_killed_driver_loses_nothing_and_does_nothing_twice(tiny, tmp_path):
     configs = _configs(tiny)
     undisturbed = tmp_path / "undisturbed"
-    sweep(configs, undisturbed, LocalPool(2), every_seconds=0.1)
+    for config in configs:
+        train_run(config, undisturbed, device="cpu")
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "configs.json").write_text(json.dumps([to_dict(config) for config in configs]))
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "configs.json"), str(tmp_path / "killed")]

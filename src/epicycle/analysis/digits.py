@@ -7,7 +7,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 import torch
 
-from epicycle.analysis.probes import FOLDS, circle_answers, cohens_kappa
+from epicycle.analysis.probes import FOLDS, circular_answers, cohens_kappa, decompose
 from epicycle.analysis.prompt_pairs import find_operand
 from epicycle.errors import DataError
 from epicycle.models.language import LanguageModel
@@ -81,12 +81,13 @@ def digit_probes(tables: Sequence[np.ndarray], names: Sequence[str], seed: int =
     labels = [column for _, _, column in kept]
     classes = [base for base, _, _ in kept]
 
-    def score(table: np.ndarray, own: list[np.ndarray]) -> list[float]:
-        answers = circle_answers(np.asarray(table, np.float64), own, classes, splits)
-        return [cohens_kappa(given, label, base) for given, label, base in zip(answers, own, classes, strict=True)]
+    both = labels + [label[order] for label in labels]
 
-    kappa = np.array([score(table, labels) for table in tables])
-    shuffled = np.array([score(table, [label[order] for label in labels]) for table in tables])
+    def score(table: np.ndarray) -> list[float]:
+        answers = circular_answers(decompose(np.asarray(table, np.float64), splits), both, classes * 2)
+        return [cohens_kappa(given, right, base) for given, right, base in zip(answers, both, classes * 2, strict=True)]
+
+    kappa, shuffled = np.split(np.array([score(table) for table in tables]), 2, axis=1)
     return DigitProbes(
         numbers=n,
         tables=tuple(names),

@@ -30,8 +30,8 @@ def cohens_kappa(given: Int[np.ndarray, " n"], right: Int[np.ndarray, " n"], cla
     return 0.0 if expected >= 1 else float((np.trace(counts) - expected) / (1 - expected))
 
 
-class _Fold(NamedTuple):
-    """One training part: singular vectors, test rows in the same coordinates."""
+class Fold(NamedTuple):
+    """One training part: singular vectors, test rows in the same coordinates. What is costly, and the same for all labels."""
 
     train: np.ndarray
     test: np.ndarray
@@ -40,14 +40,19 @@ class _Fold(NamedTuple):
     ahead: np.ndarray  # test rows times right singular vectors
 
 
-def _fold(table: np.ndarray, train: np.ndarray, test: np.ndarray) -> _Fold:
+def _fold(table: np.ndarray, train: np.ndarray, test: np.ndarray) -> Fold:
     mean = table[train].mean(0)
     u, s, vt = np.linalg.svd(table[train] - mean, full_matrices=False)
     keep = s > 1e-12 * max(s[0], 1e-300)
-    return _Fold(train, test, u[:, keep], s[keep], (table[test] - mean) @ vt[keep].T)
+    return Fold(train, test, u[:, keep], s[keep], (table[test] - mean) @ vt[keep].T)
 
 
-def _predict(fold: _Fold, targets: np.ndarray) -> np.ndarray:
+def decompose(table: Table, splits: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Fold]:
+    """Every split (train, test) of a table's rows, ready for any number of labels; rows in no test part are never answered for."""
+    return [_fold(table, train, test) for train, test in splits]
+
+
+def _predict(fold: Fold, targets: np.ndarray) -> np.ndarray:
     """Ridge predictions for the test rows; strength by leave-one-out error inside the training part, one for all targets of a group.
 
     Args:
@@ -97,49 +102,36 @@ def shuffled_inside(
     return found
 
 
-def linear_answers(
-    table: Table, labels: Int[np.ndarray, "n g"], classes: int, splits: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> Int[np.ndarray, "n g"]:
+def linear_answers(folds: Sequence[Fold], labels: Int[np.ndarray, "n g"], classes: int) -> Int[np.ndarray, "n g"]:
     """Class that a ridge classifier on one-hot targets gives to every number while it is held out; -1 where it never is.
 
     Args:
-        table: (N, d).
+        folds: Splits of the numbers' table, from `decompose`.
         labels: Groups of labels, 0..classes-1; each group is a probe of its own.
         classes: Number of classes.
-        splits: (train, test) of numbers.
     """
     targets = (labels[:, :, None] == np.arange(classes)).astype(np.float64)
     answers = np.full(labels.shape, -1)
-    for train, test in splits:
-        answers[test] = _predict(_fold(table, train, test), targets).argmax(2)
+    for fold in folds:
+        answers[fold.test] = _predict(fold, targets).argmax(2)
     return answers
 
 
 def circular_answers(
-    table: Table, labels: Int[np.ndarray, " n"], classes: int, splits: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> Int[np.ndarray, " n"]:
-    """The same with the place on a circle as target: (cos, sin) of 2 pi label / classes, answered by the nearest angle.
+    folds: Sequence[Fold], labels: Sequence[Int[np.ndarray, " n"]], classes: Sequence[int]
+) -> list[Int[np.ndarray, " n"]]:
+    """The same with the place on a circle as target, for labels of different classes: (cos, sin) of 2 pi label / classes, answered by the nearest angle.
 
     Source: Levy and Geva 2024 (arXiv 2410.11781).
     """
-    return circle_answers(table, [labels], [classes], splits)[0]
-
-
-def circle_answers(
-    table: Table,
-    labels: Sequence[Int[np.ndarray, " n"]],
-    classes: Sequence[int],
-    splits: Sequence[tuple[np.ndarray, np.ndarray]],
-) -> list[Int[np.ndarray, " n"]]:
-    """`circular_answers` for many labels at once."""
     angles = [2 * np.pi * label / c for label, c in zip(labels, classes, strict=True)]
     targets = np.stack([np.stack([np.cos(angle), np.sin(angle)], 1) for angle in angles], 1)  # (n, labels, 2)
-    answers = [np.full(len(table), -1) for _ in labels]
-    for train, test in splits:
-        found = _predict(_fold(table, train, test), targets)
+    answers = [np.full(len(label), -1) for label in labels]
+    for fold in folds:
+        found = _predict(fold, targets)
         for j, c in enumerate(classes):
             turn = np.arctan2(found[:, j, 1], found[:, j, 0]) / (2 * np.pi)
-            answers[j][test] = np.round(turn * c).astype(int) % c
+            answers[j][fold.test] = np.round(turn * c).astype(int) % c
     return answers
 
 
@@ -212,11 +204,12 @@ def probe(table: Table, labels: Int[np.ndarray, " n"], classes: int, *, controls
     generator = np.random.default_rng(seed)
     splits = folds_of(labels, seed)
     shuffled = np.stack([labels, *(shuffled_inside(labels, splits, generator) for _ in range(controls))], 1)
-    answers = linear_answers(flat, shuffled, classes, splits)
+    folds = decompose(flat, splits)
+    answers = linear_answers(folds, shuffled, classes)
     kappas = np.array([cohens_kappa(answers[:, i], shuffled[:, i], classes) for i in range(shuffled.shape[1])])
-    circular = circular_answers(flat, labels, classes, splits)
+    [circular] = circular_answers(folds, [labels], [classes])
     half = (n + 1) // 2
-    ahead = linear_answers(flat, labels[:, None], classes, [(np.arange(half), np.arange(half, n))])[half:, 0]
+    ahead = linear_answers(decompose(flat, [(np.arange(half), np.arange(half, n))]), labels[:, None], classes)[half:, 0]
     return Probe(
         classes=classes, linear=float(kappas[0]), circular=cohens_kappa(circular, labels, classes), control=float(kappas[1:].mean()) if controls else np.nan,
         control_level=float(np.quantile(kappas[1:], 0.95)) if controls else np.nan, p_value=float((1 + (kappas[1:] >= kappas[0] - 1e-12).sum()) / (controls + 1)),
