@@ -9,7 +9,7 @@ from markupsafe import escape
 from epicycle.report.ledger import ledger_section, verdict_sentences, verdict_tiles
 from epicycle.report.page import Page, Section, Tile, table
 from epicycle.report.references import REFERENCES
-from epicycle.studies.pool import Pooled, looking_at, trainings
+from epicycle.studies.pool import Pooled, Training, looking_at, trainings
 from epicycle.studies.stored import Ledger
 
 COUNTING = (
@@ -18,7 +18,13 @@ COUNTING = (
 )
 
 
-def numbers(ledgers: Sequence[Ledger], found: Sequence[Pooled], command: str, missing: Sequence[str]) -> dict[str, Any]:
+Looked = Sequence[tuple[Training, list[str]]]
+"""Trainings, and the ids of the claims that look at each."""
+
+
+def numbers(
+    ledgers: Sequence[Ledger], found: Sequence[Pooled], looked: Looked, command: str, missing: Sequence[str]
+) -> dict[str, Any]:
     """Every number of the page. Pooled ledgers are no input of another pool: pool what they are made of."""
     return {
         "paper": ledgers[0].paper,
@@ -27,7 +33,7 @@ def numbers(ledgers: Sequence[Ledger], found: Sequence[Pooled], command: str, mi
         "counting": COUNTING,
         "claims": [each.as_json() for each in found],
         "ungraded": list(missing),
-        "trainings": [each.as_json() | {"claims": looking_at(found, each)} for each in trainings(ledgers)],
+        "trainings": [each.as_json() | {"claims": claims} for each, claims in looked],
     }
 
 
@@ -52,10 +58,10 @@ def _origins(found: Sequence[Pooled]) -> Section:
     return Section("origins", "Where readings are from", "Pooled are ledgers with one statement, rule and settings.", table(["claim", "seeds", "what is not pooled"], rows), (COUNTING,))  # fmt: skip
 
 
-def _trainings(ledgers: Sequence[Ledger], found: Sequence[Pooled]) -> Section | None:
+def _trainings(looked: Looked) -> Section | None:
     rows = [
-        [one.label, str(one.seed), "" if one.first is None else f"{one.first:,}", f"{one.trained:,}", f"{one.accuracy:.1%}", one.ledger, ", ".join(looking_at(found, one))]
-        for one in trainings(ledgers)
+        [one.label, str(one.seed), "" if one.first is None else f"{one.first:,}", f"{one.trained:,}", f"{one.accuracy:.1%}", one.ledger, ", ".join(claims)]
+        for one, claims in looked
     ]  # fmt: skip
     if not rows:
         return None
@@ -80,16 +86,17 @@ def pool_page(
     finding = verdict_sentences(entries, f" in {len(ledgers)} ledgers with {len(seeds)} seeds")
     tiles = (*verdict_tiles(entries), Tile("seeds", str(len(seeds)), f"in {len(ledgers)} ledgers"))
     command = " ".join(["epicycle reproduce", paper, "--pool", *map(shlex.quote, files)])
+    looked = [(each, looking_at(found, each)) for each in trainings(ledgers)]
     cited = "".join(f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in ("epicycle", paper))
     sections = [
         ledger_section(entries, "Nothing was trained for this page: it grades the readings of other ledgers."),
         _origins(found),
         _ledgers(ledgers, missing),
-        _trainings(ledgers, found),
+        _trainings(looked),
         Section("provenance", "How to run this again", "The command, the papers.", f"<pre>{escape(command)}</pre>{cited}"),
     ]  # fmt: skip
     doubts = ("A verdict with three seeds is weak: three of three leaves a success rate anywhere between 44 and 100 % possible (Wilson).",
               "A seed that was open on one machine and is trained to the end on another that rounds differently is a new draw, not the rest of the old run.",
               "Which ledgers are pooled is a choice: leaving one out by what it says would choose the verdict.")  # fmt: skip
     return Page(f"{paper}: {len(ledgers)} ledgers", "Several ledgers pooled", finding, tiles, doubts, tuple(s for s in sections if s is not None),
-                numbers(ledgers, found, command, missing))  # fmt: skip
+                numbers(ledgers, found, looked, command, missing))  # fmt: skip
