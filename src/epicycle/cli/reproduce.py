@@ -185,11 +185,18 @@ def as_json(entries: Any, path: Any) -> dict[str, Any]:
 
 
 def tell(entries: Any) -> None:
-    """Say every verdict."""
+    """Say every verdict, why in a few words (run by run it is on the page), and what would settle the open ones; then the counts."""
     from epicycle.cli.main import say
+    from epicycle.report.ledger import verdict_sentences
 
     for entry in entries:
-        say(f"{entry.claim.id} {entry.verdict}: {entry.claim.statement} ({entry.reason})")
+        reason = entry.reason.partition(". ")[0]
+        needs = "" if entry.cause == "seeds disagree" else entry.needs  # the reason has it
+        say(
+            f"{entry.claim.id} {entry.verdict}: {entry.claim.statement} ({reason}{f'; would be settled by {needs}' if needs else ''})"
+        )
+    if len(entries) > 1:
+        say(verdict_sentences(entries, "")[0])
 
 
 def _number_text(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
