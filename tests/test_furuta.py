@@ -593,6 +593,8 @@ def test_sources_come_with_their_targets():
         config(PLUS, 0, PRESET).schedule.min_steps,
         config(MINUS, 0, PRESET).schedule.min_steps,
     ) == (0, 10_000, 40_000)
+    every = {each.label: config(each, 0, PRESET).schedule.evaluate_every for each in (PLUS, MINUS, found[0], found[2])}
+    assert list(every.values()) == [10, 100, 100, 100]  # finely where it is asked what came first
     assert values.frozen.source.startswith(source.name)
     assert values.task.split_seed == source.task.split_seed == values.seed == 1
 

@@ -49,8 +49,9 @@ LATE: dict[tuple[str, ...], int] = {("a - b",): 4, ("a*b + b",): 6}
 """Formulas -> how many times as late as others they are read: they grok after step 10,000."""
 
 
-QUICK = frozenset((f"a^{n} + b^{n}",) for n in range(2, 8))
-"""Formulas that are half way to their accuracy within a few hundred steps: they are evaluated every 10 steps, others every 100."""
+FINELY = frozenset([("a + b",), ("a*b",), *((f"a^{n} + b^{n}",) for n in range(2, 8))])
+"""Formulas that from scratch are evaluated every 10 steps, others every 100: sums of powers are half way to their accuracy within a few hundred steps, and of sums and
+products it is asked which of two things came first (C18)."""
 
 
 class Preset(NamedTuple):
@@ -110,7 +111,8 @@ def _schedule(condition: Condition, chosen: Preset) -> ScheduleConfig:
     if condition.steps is not None:
         return ScheduleConfig(max_steps=condition.steps, hold_evaluations=0)
     least = 0 if condition.source else chosen.min_steps * LATE.get(condition.formulas, 1)
-    every, hold = (10, 10 * chosen.hold_evaluations) if condition.formulas in QUICK else (100, chosen.hold_evaluations)
+    is_fine = condition.source is None and condition.formulas in FINELY
+    every, hold = (10, 10 * chosen.hold_evaluations) if is_fine else (100, chosen.hold_evaluations)
     return ScheduleConfig(
         max_steps=chosen.max_steps, hold_evaluations=hold, min_steps=min(least, chosen.max_steps), evaluate_every=every
     )
