@@ -1,6 +1,7 @@
 """Weights taken from another run and kept: what moves, what stays, and what is refused before anything is written."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ import torch
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError, RunError
 from epicycle.models.plain import forward
+from epicycle.sweep.grid import grid_of
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import RECIPES, FrozenConfig, from_dict, to_dict
 from epicycle.training.loop import train_run
 from epicycle.training.transfer import PREFIXES, frozen_names
+
+LENT = ["--from", "SOURCE", "--freeze", "embedding"]
 
 
 @pytest.fixture
@@ -170,6 +174,21 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tiny, source, t
         (["--from", "SOURCE"], "without --freeze"),
         (["--from", "nowhere", "--freeze", "body"], "nowhere"),
         (["--from", "SOURCE", "--freeze", "embedding", "--modulus", "13"], "modulus 11"),
+        (["--without-frequencies", "2"], "nothing to freeze"),
+        (["--frequency-basis", "multiplicative"], "nothing to freeze"),
+        (["--freeze", "embedding", "--without-frequencies", "2"], "expected the embedding of a run"),
+        (["--from", "SOURCE", "--freeze", "body", "--without-frequencies", "2"], "expected the embedding of a run"),
+        ([*LENT, "--without-frequencies", "2,x"], "integers with commas"),
+        ([*LENT, "--without-frequencies", ""], "integers with commas"),
+        ([*LENT, "--without-frequencies", "2,2"], "Take 2 out"),
+        ([*LENT, "--without-frequencies", "0"], "Take 0 out"),
+        ([*LENT, "--without-frequencies", "6"], "at most 5 in the additive basis"),
+        (
+            [*LENT, "--without-frequencies", "6", "--frequency-basis", "multiplicative"],
+            "at most 5 in the multiplicative basis",
+        ),
+        ([*LENT, "--frequency-basis", "multiplicative"], "and 0 of them"),
+        ([*LENT, "--without-frequencies", "2", "--operand-range", "published"], "one token per residue"),
     ],
 )
 def test_bad_options_are_one_sentence(tmp_path, source, capsys, options, said):
@@ -220,3 +239,48 @@ def test_a_command_that_is_not_whole_says_so(tiny, source, tmp_path):
         frozen = FrozenConfig(parts=("body",), source=source.id, afresh=afresh)
         [found] = grok(dataclasses.replace(tiny("2a+b", steps=50), frozen=frozen), tmp_path, device="cpu")
         assert ("only Python offers" in command(found)) == (not afresh)
+
+
+@pytest.mark.parametrize("basis", ["additive", "multiplicative"])
+def test_frequencies_are_taken_out_of_the_numbers_alone(tiny, source, tmp_path, basis):
+    """Against numpy.fft over the numbers, or over the powers of a primitive root of 11."""
+    whole = train_run(_from(tiny("2a-b", steps=50), source, "embedding"), tmp_path, device="cpu")
+    config = _from(tiny("2a-b", steps=50), source, "embedding", without=(2, 5), basis=basis)
+    run = train_run(config, tmp_path, device="cpu")
+    before, after = (each.weights()["embed.W_E"].double().numpy() for each in (source, run))
+    order = list(range(11)) if basis == "additive" else [pow(2, i, 11) for i in range(10)]
+    waves, left = (np.fft.rfft(table[:, order], axis=1) for table in (before, after))
+    assert abs(left[:, [2, 5]]).max() < 1e-5 < abs(waves[:, [2, 5]]).max()
+    stay = [k for k in range(6) if k not in (2, 5)]
+    np.testing.assert_allclose(left[:, stay], waves[:, stay], atol=1e-5)
+    others = [i for i in range(before.shape[1]) if i not in order]  # signs, and the zero that has no logarithm
+    assert (after[:, others] == before[:, others]).all()
+    for name in ("blocks.0.mlp.W_in", "unembed.W_U"):  # what is trained begins as it does with nothing taken out
+        assert torch.equal(run.weights(0)[name], whole.weights(0)[name])
+    assert torch.equal(run.weights(0)["embed.W_E"], run.weights()["embed.W_E"])
+    numbers = before[:, :11] - before[:, :11].mean(1, keepdims=True)
+    gone = (before - after)[:, :11]
+    facts = run.record()["source"]
+    assert facts["share"] == pytest.approx((gone**2).sum() / (numbers**2).sum(), rel=1e-5)
+    assert (facts["without"], facts["basis"]) == ([2, 5], basis)
+
+
+def test_what_was_taken_out_is_in_the_id_the_table_and_the_report(tiny, source, tmp_path, capsys):
+    config = _from(tiny("2a-b", steps=50), source, "embedding", without=(2, 5))
+    assert from_dict(to_dict(config)).frozen == config.frozen
+    assert set(to_dict(_from(tiny("2a-b"), source, "embedding"))["frozen"]) == {"parts", "source", "step", "afresh"}
+    words = ["--modulus", "11", "--train-fraction", "0.5", "--max-steps", "50", "--from", source.id, "--freeze", "embedding", "--without-frequencies", "5, 2",
+             "--out", str(tmp_path), "--threads", "1"]  # fmt: skip
+    assert main(["grok", "2a-b", *words]) == 0
+    [page] = tmp_path.glob("2a-b*/report.html")
+    text = page.read_text()
+    assert "--without-frequencies 2,5" in text and "but for the additive frequencies 2, 5" in text
+    assert "needs of its operands, waves of a at 2k and of b at k" in text
+    capsys.readouterr()
+    assert main(["runs", "--out", str(tmp_path), "--where", "frozen=embedding", "--columns", "without", "--json"]) == 0
+    assert [each["without"] for each in json.loads(capsys.readouterr().out)["runs"]] == ["additive 2, 5"]
+
+
+def test_no_table_hides_what_was_taken_out(tiny, source):
+    with pytest.raises(ConfigError, match="taken out of its embedding"):
+        grid_of([_from(tiny("2a-b"), source, "embedding", without=(2,))], ".")

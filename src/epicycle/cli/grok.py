@@ -40,6 +40,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     training.add_argument("--freeze", metavar="PART", help="embedding, body (attention and MLP) or unembedding, or two of them, embedding+body: "
                           "not trained; random without --from")  # fmt: skip
+    training.add_argument("--without-frequencies", metavar="K,K", help="frequencies to take out of the embedding of --from before it is kept, to see which of them the "
+                          "new formula lives on; as a control take others of as much power")  # fmt: skip
+    training.add_argument("--frequency-basis", choices=("additive", "multiplicative"), default="additive",
+                          help="cycles per p numbers, or per p - 1 discrete logarithms")  # fmt: skip
     training.add_argument(
         "--min-steps",
         type=int,
@@ -81,7 +85,12 @@ def configs(options: argparse.Namespace) -> list[Any]:
                 f"got --freeze {options.freeze}; expected the parts of this run with + between them. Write {options.freeze.replace(',', '+')}."
             )
         parts = tuple(part.strip() for part in options.freeze.split("+"))
-        frozen = FrozenConfig(parts=parts, source=_source(options).id if options.source else "random")
+        source = _source(options).id if options.source else "random"
+        frozen = FrozenConfig(parts=parts, source=source, without=_frequencies(options), basis=options.frequency_basis)
+    elif options.without_frequencies is not None or options.frequency_basis != "additive":
+        raise ConfigError(
+            "got frequencies to leave out, and nothing to freeze; expected the embedding of a run. Add --from RUN --freeze embedding."
+        )
     modulus = options.modulus if options.modulus is not None else PUBLISHED_MODULUS[options.recipe]
     found = []
     for seed in range(options.seed, options.seed + options.seeds):
@@ -92,6 +101,20 @@ def configs(options: argparse.Namespace) -> list[Any]:
         config = dataclasses.replace(RECIPES[options.recipe](task, schedule, seed), frozen=frozen)
         found.append(with_settings(config, options))
     return found
+
+
+def _frequencies(options: argparse.Namespace) -> tuple[int, ...]:
+    """Those of --without-frequencies."""
+    from epicycle.errors import ConfigError
+
+    words = [word.strip() for word in (options.without_frequencies or "").split(",")]
+    if options.without_frequencies is None:
+        return ()
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise ConfigError(
+            f"got --without-frequencies {options.without_frequencies!r}; expected integers with commas between them, such as 16,30,39. Name some, or leave it out."
+        )
+    return tuple(sorted(map(int, words)))
 
 
 def _source(options: argparse.Namespace) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from epicycle.analysis.circuit import Circuit
 from epicycle.analysis.grok import Grok, config_of
 from epicycle.fourier.measures import fcr_of_noise
-from epicycle.fourier.operand_waves import operand_frequencies
+from epicycle.fourier.operand_waves import folded, operand_frequencies
 from epicycle.report.page import Page, Tile, number
 from epicycle.report.sections import SECTIONS, WITHOUT_CIRCUIT, command
 from epicycle.runs.directory import Run, open_run
@@ -154,8 +154,40 @@ def _kept(grok: Grok) -> str:
         if frozen.afresh
         else " What is trained began with the weights of its seed, with which a source of the same seed began, too."
     )
-    return (f"Its {parts} stayed as in step {facts['step']:,} of {facts['id']} ({facts['outcome']}): not trained.{shared} Compare with the same seed "
-            "fully trained, and with a frozen random part.")  # fmt: skip
+    out, controls = "", "with a frozen random part"
+    if frozen.without:
+        many = len(frozen.without) > 1
+        out = (f", but for the {frozen.basis} frequenc{'ies' if many else 'y'} {', '.join(map(str, frozen.without))}, {facts['share']:.2%} of the power of its numbers, "
+               "which had been taken out")  # fmt: skip
+        controls = "with nothing taken out, and with other frequencies of as much power taken out"
+    return (f"Its {parts} stayed as in step {facts['step']:,} of {facts['id']} ({facts['outcome']}){out}: not trained.{shared} Compare with the same seed "
+            f"fully trained, and {controls}.{_lent(grok)}")  # fmt: skip
+
+
+def _lent(grok: Grok) -> str:
+    """Where a formula is linear and the embedding was taken over: the waves of the answer whose operands have theirs in it."""
+    frozen = config_of(grok.run).frozen
+    if frozen is None or "embedding" not in frozen.parts:
+        return ""
+    said = ""
+    for circuit in grok.circuits:
+        if not circuit.multipliers[circuit.basis]:
+            continue
+        alpha, beta = circuit.multipliers[circuit.basis]
+        n = circuit.period
+        every = range(1, n // 2 + 1)
+        lent = [k for k in every if (needed := operand_frequencies([k], (alpha, beta), n)) and all(_stands_out(circuit, "W_E", each) for each in needed)]  # fmt: skip
+        out = sum(_stands_out(circuit, "W_E", k) for k in every)
+        waves = f"k = {', '.join(map(str, lent))}" if lent else "no k"
+        a, b = (f"{m}k" if m > 1 else "k" for m in (folded(alpha, n), folded(beta, n)))
+        chance = (
+            ""
+            if a == b
+            else f"; {out} frequencies stand out in it, and as many drawn at random have {out * (out - 1) / (len(every) - 1):.1f} such k on average"
+        )
+        said += (f" That embedding has what {circuit.formula} needs of its operands, waves of a at {a} and of b at {b}, for {waves}"
+                 f"{chance}.")  # fmt: skip
+    return said
 
 
 def _unexplained(grok: Grok, task: Task) -> str:

@@ -68,6 +68,8 @@ def command(grok: Grok) -> str:
         "--min-steps": (s.min_steps, plain.min_steps),
         "--from": (_source(config), None),
         "--freeze": ("+".join(config.frozen.parts) if config.frozen else None, None),
+        "--without-frequencies": (",".join(map(str, config.frozen.without)) if config.frozen else "", ""),
+        "--frequency-basis": (config.frozen.basis if config.frozen else "additive", "additive"),
     }
     chosen = fixed | {flag: value for flag, (value, default) in optional.items() if value != default}
     words = ["epicycle", "grok", *(shlex.quote(text) for text in t.formulas)]

@@ -144,6 +144,10 @@ def grid_of(configs: list[RunConfig], root: Path | str) -> Grid:
 
 def _check_settings(configs: list[RunConfig]) -> None:
     """Refuse runs that differ in a setting which no condition names; those of mixtures say nothing of single formulas."""
+    if out := next((c for c in configs if c.frozen is not None and c.frozen.without), None):
+        raise ConfigError(
+            f"got {out.name} with frequencies taken out of its embedding; expected runs that a table has a place for. List them with `epicycle runs --columns id,without,first`."
+        )
     every = [(settings_of(c), len(c.task.formulas) > 1) for c in configs]
     for name in settings_of(configs[0]) if configs else ():
         found = list(dict.fromkeys(own[name] for own, is_mixture in every if is_mixture or name not in OF_MIXTURES))

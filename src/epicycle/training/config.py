@@ -121,6 +121,11 @@ class FrozenConfig:
     afresh: bool = True
     """The trained parts begin with weights of their own, which the source never had; with those of the run's seed if False, which
     a source of the same seed began with, too. Without a source it makes no difference."""
+    without: tuple[int, ...] = ()
+    """Frequencies taken out of the source's embedding of the numbers before it is kept, cycles per p numbers (per p - 1 logarithms in the
+    multiplicative basis). What remains, and all else the run begins with, is as without it."""
+    basis: Literal["additive", "multiplicative"] = "additive"
+    """Basis of these frequencies."""
 
     def __post_init__(self):
         if unknown := [part for part in self.parts if part not in PARTS]:
@@ -137,6 +142,23 @@ class FrozenConfig:
             raise ConfigError(
                 f"got step {self.step} of random weights; expected a run to take it from. Name one, or leave the step out."
             )
+        if self.without and (self.source == "random" or "embedding" not in self.parts):
+            raise ConfigError(
+                f"got frequencies to leave out of {'+'.join(self.parts)} from {self.source}; expected the embedding of a run. Name a run, and freeze its embedding."
+            )
+        if len(set(self.without)) < len(self.without) or any(k < 1 for k in self.without):
+            raise ConfigError(
+                f"got frequencies {', '.join(map(str, self.without))} to leave out; expected integers from 1, each once. Take {_first_bad(self.without)} out."
+            )
+        if self.basis not in ("additive", "multiplicative") or (self.basis != "additive" and not self.without):
+            raise ConfigError(
+                f"got basis {self.basis!r} of frequencies to leave out, and {len(self.without)} of them; expected additive or multiplicative, and some. Leave it out, or name some."
+            )
+
+
+def _first_bad(frequencies: tuple[int, ...]) -> int:
+    """The first that is not positive or was there before."""
+    return next(k for i, k in enumerate(frequencies) if k < 1 or k in frequencies[:i])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,6 +183,8 @@ class RunConfig:
             )
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"got seed {self.seed}; expected an integer from 0 to 2^63 - 1. Try 0.")
+        if self.frozen is not None and self.frozen.without:
+            _check_without(self.frozen, self.task)
 
     @property
     def num_classes(self) -> int | None:
@@ -174,6 +198,19 @@ class RunConfig:
         joined = "_and_".join(re.sub(r"[^A-Za-z0-9+\-]", "", text) for text in texts)
         kept = "" if self.frozen is None else f"-frozen-{'-'.join(self.frozen.parts)}"
         return f"{joined[:48]}-p{self.task.modulus}{kept}-seed{self.seed}"
+
+
+def _check_without(frozen: FrozenConfig, task: TaskConfig) -> None:
+    """Refuse frequencies that the numbers of a task do not have."""
+    if task.operand_range != "modulus":
+        raise ConfigError(
+            f"got frequencies to leave out with operands of range {task.operand_range}; expected one token per residue. Leave one of them out."
+        )
+    largest = (task.modulus if frozen.basis == "additive" else task.modulus - 1) // 2
+    if max(frozen.without) > largest:
+        raise ConfigError(
+            f"got frequency {max(frozen.without)} to leave out; expected at most {largest} in the {frozen.basis} basis modulo {task.modulus}. k and {'p' if frozen.basis == 'additive' else 'p - 1'} - k are one."
+        )
 
 
 def furuta2024(task: TaskConfig, schedule: ScheduleConfig = ScheduleConfig(), seed: int = 0) -> RunConfig:
@@ -246,6 +283,9 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
         values["frozen"]["parts"] = list(config.frozen.parts)
         if config.frozen.source == "random" or not config.frozen.afresh:  # likewise
             del values["frozen"]["afresh"]
+        values["frozen"]["without"] = sorted(config.frozen.without)
+        if not config.frozen.without:  # likewise
+            del values["frozen"]["without"], values["frozen"]["basis"]
     return values
 
 
@@ -254,7 +294,12 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
     task: dict[str, Any] = {**values["task"], "formulas": tuple(values["task"]["formulas"])}
     optimiser: dict[str, Any] = {**values["optimiser"], "betas": tuple(values["optimiser"]["betas"])}
     if frozen := values.get("frozen"):  # a run from before there was such a setting shares its source's beginning
-        frozen = {"afresh": frozen["source"] == "random", **frozen, "parts": tuple(frozen["parts"])}
+        frozen = {
+            "afresh": frozen["source"] == "random",
+            **frozen,
+            "parts": tuple(frozen["parts"]),
+            "without": tuple(frozen.get("without", ())),
+        }
     return RunConfig(
         task=TaskConfig(**task),
         model=ModelConfig(**values["model"]),

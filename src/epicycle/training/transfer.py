@@ -7,12 +7,18 @@ seed for both it would, and the body that an embedding grew up with would come b
 
 import dataclasses
 import hashlib
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from epicycle.errors import ConfigError, RunError
+from epicycle.fourier.bands import keep
+from epicycle.fourier.bases import additive, multiplicative
+from epicycle.models.sites import embedding
 from epicycle.models.weights import shapes
 from epicycle.runs.directory import checkpoint_name, find_run
 from epicycle.tasks.modular import Task, modular_task
@@ -81,7 +87,22 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
         "sha256": record["checkpoints"][checkpoint_name(step)],
         "outcome": record["outcome"],
     }
-    return Taken({name: found[name] for name in kept}, facts)
+    weights = {name: found[name] for name in kept}
+    if not frozen.without:
+        return Taken(weights, facts)
+    left, share = _without(weights, frozen, config.task.modulus)
+    return Taken(left, facts | {"without": sorted(frozen.without), "basis": frozen.basis, "share": share})
+
+
+def _without(weights: dict[str, Tensor], frozen: FrozenConfig, modulus: int) -> tuple[dict[str, Tensor], float]:
+    """The weights with frequencies taken out of the numbers' embedding, and the share of its power (about its mean) that they had."""
+    basis = (additive if frozen.basis == "additive" else multiplicative)(modulus)
+    table = embedding(weights, modulus)
+    part = keep(table, basis, np.array(frozen.without))
+    left = weights["embed.W_E"].clone()
+    left[:, :modulus] -= torch.from_numpy(part.T).to(left.dtype)
+    whole = float(((table - table.mean(0)) ** 2).sum())
+    return weights | {"embed.W_E": left}, float((part**2).sum()) / whole if whole else math.nan
 
 
 def check_fit(config: RunConfig, task: Task, other: dict[str, Any], run_id: str) -> None:
