@@ -2,8 +2,8 @@
 
 Usage: python examples/what_an_embedding_lends.py ROOT RUN [RUN ...]
 
-RUN are runs of a + b under ROOT. Of each embedding three sets are taken out, one after the other: the doubles (frequencies 2k where k stands
-out as well), what stands out and has no partner of half or twice itself, and all that does not stand out from permuted numbers.
+RUN are runs of a + b under ROOT. Of each embedding three sets are taken out, one after the other: the doubles 2k of all k that stand out from
+permuted numbers; as a control the frequency of most power that is no double; and all that neither stands out nor is a double.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from epicycle import RunConfig, TaskConfig
+from epicycle.fourier.bands import keep
 from epicycle.fourier.bases import additive
 from epicycle.fourier.nulls import null_test
 from epicycle.fourier.operand_waves import folded
@@ -31,11 +32,16 @@ def arms(run: Run) -> dict[str, tuple[int, ...]]:
     p = from_dict(run.record()["config"]["resolved"]).task.modulus
     table = embedding(run.weights(), p)
     test = null_test(table - table.mean(0), additive(p), "permuted", 999)
-    out = {k + 1 for k in np.flatnonzero(test.p_family <= 0.01).tolist()}
-    doubles = {folded(2 * k, p) for k in out} & out
-    alone = {k for k in out - doubles if folded(2 * k, p) not in out}
-    rest = set(range(1, p // 2 + 1)) - out
-    named = {"nothing": set(), "doubles": doubles, "unpaired": alone, "all that does not stand out": rest}
+    keys = {k + 1 for k in np.flatnonzero(test.p_family <= 0.01).tolist()}
+    doubles = {folded(2 * k, p) for k in keys}
+    largest = max(keys - doubles, key=lambda k: float((keep(table, additive(p), np.array([k])) ** 2).sum()))
+    rest = set(range(1, p // 2 + 1)) - keys - doubles
+    named = {
+        "nothing": set(),
+        "doubles": doubles,
+        "the largest that is no double": {largest},
+        "all that is neither": rest,
+    }
     return {name: tuple(sorted(gone)) for name, gone in named.items()}
 
 
