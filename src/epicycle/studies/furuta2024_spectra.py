@@ -137,7 +137,7 @@ def bias(condition: Condition, site: str, study: Study, seed: int, *, is_cosine:
         float(values[-1]),
         float(values[0]),
         bool(values[-1] >= BIASED) == is_cosine,
-        f"{condition.label}, {site}",
+        f"{condition.label}, {site}: {values[0]:.2f} to {values[-1]:.2f}",
         f"{condition.label}, {site}",
     )
 
