@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from epicycle import RunConfig, TaskConfig
+from epicycle import RunConfig
 from epicycle.fourier.bands import keep
 from epicycle.fourier.bases import additive
 from epicycle.fourier.nulls import null_test
@@ -52,12 +52,7 @@ def planned(runs: list[Run]) -> Iterator[tuple[Run, str, str, RunConfig]]:
         for target in TARGETS:
             for arm, without in arms(run).items():
                 if without or arm == "nothing":
-                    task = TaskConfig(
-                        formulas=(target,),
-                        modulus=source.task.modulus,
-                        train_fraction=source.task.train_fraction,
-                        split_seed=source.task.split_seed,
-                    )
+                    task = dataclasses.replace(source.task, formulas=(target,))
                     frozen = FrozenConfig(parts=("embedding",), source=run.id, without=without)
                     schedule = ScheduleConfig(max_steps=STEPS, hold_evaluations=20)
                     yield run, target, arm, dataclasses.replace(source, task=task, frozen=frozen, schedule=schedule)  # fmt: skip

@@ -124,16 +124,23 @@ def _stands_out(circuit: Circuit, site: str, k: int) -> bool:
     return bool(circuit.p_values[f"{circuit.basis}/{site}/family"][k - 1] <= 0.01)
 
 
+def _needed(circuit: Circuit) -> dict[int, tuple[int, ...]]:
+    """Frequency of the answer -> those that it needs of the operands; without k where these are constant."""
+    alpha, beta = circuit.multipliers[circuit.basis] or (1, 1)
+    found = {k: operand_frequencies([k], (alpha, beta), circuit.period) for k in range(1, circuit.period // 2 + 1)}
+    return {k: operands for k, operands in found.items() if operands}
+
+
+def _carried(circuit: Circuit) -> list[int]:
+    """Frequencies of the answer whose operands' waves all stand out in the embedding."""
+    return [
+        k for k, operands in _needed(circuit).items() if all(_stands_out(circuit, "W_E", each) for each in operands)
+    ]
+
+
 def _besides(circuit: Circuit) -> str:
     """Frequencies that stand out in both tables of weights and are no keys: the answers lead with fewer than the weights have."""
-    alpha, beta = circuit.multipliers[circuit.basis] or (1, 1)
-    needed = {
-        k: operand_frequencies([k], (alpha, beta), circuit.period)
-        for k in range(1, circuit.period // 2 + 1)
-        if k not in circuit.key_frequencies
-    }
-    others = [k for k, operands in needed.items()
-              if operands and _stands_out(circuit, "W_L", k) and all(_stands_out(circuit, "W_E", each) for each in operands)]  # fmt: skip
+    others = [k for k in _carried(circuit) if k not in circuit.key_frequencies and _stands_out(circuit, "W_L", k)]
     if not others:
         return ""
     many = len(others) > 1
@@ -155,39 +162,28 @@ def _kept(grok: Grok) -> str:
         else " What is trained began with the weights of its seed, with which a source of the same seed began, too."
     )
     out, controls = "", "with a frozen random part"
+    lent = "".join(map(_lent, grok.circuits)) if "embedding" in frozen.parts else ""
     if frozen.without:
         many = len(frozen.without) > 1
         out = (f", but for the {frozen.basis} frequenc{'ies' if many else 'y'} {', '.join(map(str, frozen.without))}, {facts['share']:.2%} of the power of its numbers, "
                "which had been taken out")  # fmt: skip
         controls = "with nothing taken out, and with other frequencies of as much power taken out"
     return (f"Its {parts} stayed as in step {facts['step']:,} of {facts['id']} ({facts['outcome']}){out}: not trained.{shared} Compare with the same seed "
-            f"fully trained, and {controls}.{_lent(grok)}")  # fmt: skip
+            f"fully trained, and {controls}.{lent}")  # fmt: skip
 
 
-def _lent(grok: Grok) -> str:
-    """Where a formula is linear and the embedding was taken over: the waves of the answer whose operands have theirs in it."""
-    frozen = config_of(grok.run).frozen
-    if frozen is None or "embedding" not in frozen.parts:
+def _lent(circuit: Circuit) -> str:
+    """What a linear formula finds in the embedding that was taken over: the waves of the answer whose operands have theirs in it."""
+    if not circuit.multipliers[circuit.basis]:
         return ""
-    said = ""
-    for circuit in grok.circuits:
-        if not circuit.multipliers[circuit.basis]:
-            continue
-        alpha, beta = circuit.multipliers[circuit.basis]
-        n = circuit.period
-        every = range(1, n // 2 + 1)
-        lent = [k for k in every if (needed := operand_frequencies([k], (alpha, beta), n)) and all(_stands_out(circuit, "W_E", each) for each in needed)]  # fmt: skip
-        out = sum(_stands_out(circuit, "W_E", k) for k in every)
-        waves = f"k = {', '.join(map(str, lent))}" if lent else "no k"
-        a, b = (f"{m}k" if m > 1 else "k" for m in (folded(alpha, n), folded(beta, n)))
-        chance = (
-            ""
-            if a == b
-            else f"; {out} frequencies stand out in it, and as many drawn at random have {out * (out - 1) / (len(every) - 1):.1f} such k on average"
-        )
-        said += (f" That embedding has what {circuit.formula} needs of its operands, waves of a at {a} and of b at {b}, for {waves}"
-                 f"{chance}.")  # fmt: skip
-    return said
+    lent, n = _carried(circuit), circuit.period
+    waves = f"k = {', '.join(map(str, lent))}" if lent else "no k"
+    a, b = (f"{m}k" if m != 1 else "k" for m in (folded(m, n) for m in circuit.multipliers[circuit.basis]))
+    out = sum(_stands_out(circuit, "W_E", k) for k in range(1, n // 2 + 1))
+    drawn = sum(math.comb(out, len(each)) / math.comb(n // 2, len(each)) for each in _needed(circuit).values())
+    chance = f"; {out} frequencies stand out in it, and as many drawn at random have {drawn:.1f} such k on average"
+    return (f" That embedding has what {circuit.formula} needs of its operands, waves of a at {a} and of b at {b}, for {waves}"
+            f"{chance if a != b else ''}.")  # fmt: skip
 
 
 def _unexplained(grok: Grok, task: Task) -> str:

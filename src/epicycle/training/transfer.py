@@ -17,7 +17,7 @@ from torch import Tensor
 
 from epicycle.errors import ConfigError, RunError
 from epicycle.fourier.bands import keep
-from epicycle.fourier.bases import additive, multiplicative
+from epicycle.fourier.bases import BASES
 from epicycle.models.sites import embedding
 from epicycle.models.weights import shapes
 from epicycle.runs.directory import checkpoint_name, find_run
@@ -96,9 +96,8 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
 
 def _without(weights: dict[str, Tensor], frozen: FrozenConfig, modulus: int) -> tuple[dict[str, Tensor], float]:
     """The weights with frequencies taken out of the numbers' embedding, and the share of its power (about its mean) that they had."""
-    basis = (additive if frozen.basis == "additive" else multiplicative)(modulus)
     table = embedding(weights, modulus)
-    part = keep(table, basis, np.array(frozen.without))
+    part = keep(table, BASES[frozen.basis](modulus), np.array(frozen.without))
     left = weights["embed.W_E"].clone()
     left[:, :modulus] -= torch.from_numpy(part.T).to(left.dtype)
     whole = float(((table - table.mean(0)) ** 2).sum())
