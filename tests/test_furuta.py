@@ -32,7 +32,7 @@ from epicycle.studies.furuta2024 import (
 )
 from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, HELPED, claims_of, ledger
 from epicycle.studies.furuta2024_published import FRACTIONS, SCRATCH, SMALLEST, SOURCES, published_cell
-from epicycle.studies.ledger import grade
+from epicycle.studies.ledger import Reading, grade
 from epicycle.sweep.grid import Condition
 from epicycle.tasks.operation_names import OPERATIONS
 from epicycle.training.config import to_dict
@@ -706,6 +706,18 @@ def test_what_would_settle_a_claim_is_said(study):
     needs = "longer training of seed 2, more seeds, which can only narrow how often it holds"
     assert (found.verdict, found.needs, found.cause) == ("undetermined", needs, "seeds disagree")
     assert found.as_json()["needs"] == found.needs
+
+
+def test_the_terminal_says_once_what_would_settle_a_claim():
+    claim = CLAIMS[0]._replace(needs="more of it", measure=lambda readings: readings)
+    runs = lambda *holds: [Reading(seed, 1.0, None, each, "run. by run") for seed, each in enumerate(holds)]  # noqa: E731
+    said = lambda readings: grade(claim, readings).brief  # noqa: E731
+    assert said([]) == "more of it"
+    assert said(runs(True, None, True)).endswith("3 are needed; would be settled by more of it")
+    assert "settled" not in said(runs(True, False, True)) and "more seeds would narrow it" in said(
+        runs(True, False, True)
+    )
+    assert "run by run" not in said(runs(True, True, True)) and "settled" not in said(runs(True, True, True))
 
 
 def test_seeds_that_disagree_are_counted_apart_from_seeds_that_cannot_tell(study):

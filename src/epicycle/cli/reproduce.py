@@ -190,11 +190,7 @@ def tell(entries: Any) -> None:
     from epicycle.report.ledger import verdict_sentences
 
     for entry in entries:
-        reason = entry.reason.partition(". ")[0]
-        needs = "" if entry.cause == "seeds disagree" else entry.needs  # the reason has it
-        say(
-            f"{entry.claim.id} {entry.verdict}: {entry.claim.statement} ({reason}{f'; would be settled by {needs}' if needs else ''})"
-        )
+        say(f"{entry.claim.id} {entry.verdict}: {entry.claim.statement} ({entry.brief})")
     if len(entries) > 1:
         say(verdict_sentences(entries, "")[0])
 

@@ -90,6 +90,13 @@ class Entry(NamedTuple):
         return ", ".join(wanted) or self.claim.needs
 
     @property
+    def brief(self) -> str:
+        """The reason up to the notes of single seeds, and what would settle it where that does not say so already."""
+        reason = self.reason.partition(". ")[0]
+        is_said = self.cause == "seeds disagree" or self.needs in ("", reason)
+        return reason if is_said else f"{reason}; would be settled by {self.needs}"
+
+    @property
     def cause(self) -> Cause:
         """Why it is undetermined, the first of what applies; nothing if it is not."""
         open_ = [r for r in self.readings if r.holds is None]
