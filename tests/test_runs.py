@@ -15,6 +15,7 @@ from epicycle._files import atomic, save_tensors, to_json, write_json
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError, RunError
 from epicycle.runs.directory import checkpoint_name, config_hash, create_run, list_runs, open_run, run_id
+from epicycle.runs.provenance import _named
 from epicycle.training.config import from_dict, to_dict
 from epicycle.training.grokking import end_of, milestones, streak
 from epicycle.training.loop import train_run
@@ -334,6 +335,15 @@ def test_ids_of_runs_from_before_a_setting_was_added():
         usual = {"evaluate_every": 100, "hold_evaluations": preset.hold_evaluations}  # then of all formulas
         found = dataclasses.replace(found, schedule=dataclasses.replace(found.schedule, **usual))
         assert run_id(found.name, to_dict(found)) == known[name]
+
+
+def test_processors_of_one_name_and_two_generations_are_told_apart():
+    """Virtual machines call both of these AMD EPYC; they round sums otherwise."""
+    zen4 = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\n"
+    zen5 = "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\nstepping\t: 1\n"
+    assert _named(zen4 + "\n" + zen4.replace("17", "3")) == "AMD EPYC, family 25, model 17"
+    assert _named(zen5) == "AMD EPYC, family 26, model 2"
+    assert _named("CPU implementer\t: 0x41\nCPU part\t: 0xd4f\n").endswith("implementer 0x41, part 0xd4f")
 
 
 def test_resuming_on_another_processor_is_said(cut_at, tiny, tmp_path):

@@ -29,15 +29,24 @@ def _revision() -> str | None:
     return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "") if head.returncode == 0 else None
 
 
+def _named(cpuinfo: str) -> str:
+    """Name, family and model of the first processor: virtual machines often call several generations by one name."""
+    facts: dict[str, str] = {}
+    for key, _, value in (line.partition(":") for line in cpuinfo.splitlines()):
+        facts.setdefault(key.strip(), value.strip())
+    name = facts.get("model name") or facts.get("Model") or platform.processor()
+    numbers = {"cpu family": "family", "model": "model", "CPU implementer": "implementer", "CPU part": "part"}
+    return ", ".join(filter(None, (name, *(f"{short} {facts[key]}" for key, short in numbers.items() if key in facts))))
+
+
 @functools.cache
 def _processor() -> str | None:
     """Model of the processor: another one can round sums otherwise, and send a run another way."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return platform.processor() or None
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
-    return named[0] if named else platform.processor() or None
+    return _named(cpuinfo) or None
 
 
 def _version(name: str) -> str | None:
