@@ -1,6 +1,7 @@
 """Weights taken from another run and kept: what moves, what stays, and what is refused before anything is written."""
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError, RunError
 from epicycle.models.plain import forward
+from epicycle.runs.directory import trajectory
 from epicycle.sweep.grid import grid_of
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import RECIPES, FrozenConfig, from_dict, to_dict
@@ -48,8 +50,9 @@ def test_taken_parts_stay_and_the_others_begin_afresh(tiny, source, tmp_path, pa
             assert not torch.equal(last[name], first[name])
     facts = run.record()["source"]
     step = source.checkpoint_steps()[-1]
+    chosen = {"trajectory": trajectory(source.record()["config"]["resolved"])} if afresh else {}
     assert facts == {"id": source.id, "step": step, "outcome": source.record()["outcome"],
-                     "sha256": source.record()["checkpoints"][f"step-{step:08d}.safetensors"]}  # fmt: skip
+                     "sha256": source.record()["checkpoints"][f"step-{step:08d}.safetensors"], **chosen}  # fmt: skip
     assert set(parts) <= {*run.id.split("-")}
 
 
@@ -108,6 +111,28 @@ def test_configurations_round_trip_and_old_ids_stay(tiny, source):
     assert from_dict(to_dict(random)) == random
     for each in (shared, random):  # and those made before what is trained began afresh
         assert set(to_dict(each)["frozen"]) == {"parts", "source", "step"}
+    drawn = _from(
+        tiny("a*b"), source, "embedding", drawn_by="checkpoint"
+    )  # and those made before it was drawn by the run
+    assert from_dict(to_dict(drawn)) == drawn and set(to_dict(drawn)["frozen"]) == {"parts", "source", "step", "afresh"}
+
+
+def test_one_seed_begins_alike_wherever_its_source_was_trained(tiny, source, tmp_path, monkeypatch):
+    """The source again, by another engine, which rounds otherwise as another processor does; drawn by its bytes it began otherwise."""
+    monkeypatch.setattr("epicycle.training.engine.library", lambda precision: None)
+    other = train_run(tiny("a+b"), tmp_path / "other", device="cpu")
+    name = f"step-{source.checkpoint_steps()[-1]:08d}.safetensors"
+    sums = [run.record()["checkpoints"][name] for run in (source, other)]
+    assert other.id == source.id and sums[0] != sums[1]
+    for drawn_by in ("run", "checkpoint"):
+        config = _from(tiny("2a-b", steps=50), source, "body", drawn_by=drawn_by)
+        here, there = (train_run(config, run.path.parent, device="cpu").weights(0) for run in (source, other))
+        for part in ("embed.W_E", "unembed.W_U"):
+            assert torch.equal(here[part], there[part]) is (drawn_by == "run")
+        if drawn_by == "checkpoint":  # as it was before there was a choice
+            seed = int(hashlib.sha256(f"{config.seed} {sums[0]}".encode()).hexdigest()[:15], 16)
+            begun = train_run(tiny("2a-b", steps=50, seed=seed), tmp_path / "plain", device="cpu").weights(0)
+            assert torch.equal(here["embed.W_E"], begun["embed.W_E"])
 
 
 def test_stacked_transfers_equal_single_ones(tiny, source, tmp_path, monkeypatch):
@@ -235,10 +260,10 @@ def test_a_command_that_is_not_whole_says_so(tiny, source, tmp_path):
     from epicycle.analysis.grok import grok
     from epicycle.report.sections import command
 
-    for afresh in (True, False):
-        frozen = FrozenConfig(parts=("body",), source=source.id, afresh=afresh)
+    for more in ({}, {"afresh": False}, {"drawn_by": "checkpoint"}):
+        frozen = FrozenConfig(parts=("body",), source=source.id, **more)
         [found] = grok(dataclasses.replace(tiny("2a+b", steps=50), frozen=frozen), tmp_path, device="cpu")
-        assert ("only Python offers" in command(found)) == (not afresh)
+        assert ("only Python offers" in command(found)) == bool(more)
 
 
 @pytest.mark.parametrize("basis", ["additive", "multiplicative"])
@@ -268,7 +293,13 @@ def test_frequencies_are_taken_out_of_the_numbers_alone(tiny, source, tmp_path, 
 def test_what_was_taken_out_is_in_the_id_the_table_and_the_report(tiny, source, tmp_path, capsys):
     config = _from(tiny("2a-b", steps=50), source, "embedding", without=(2, 5))
     assert from_dict(to_dict(config)).frozen == config.frozen
-    assert set(to_dict(_from(tiny("2a-b"), source, "embedding"))["frozen"]) == {"parts", "source", "step", "afresh"}
+    assert set(to_dict(_from(tiny("2a-b"), source, "embedding"))["frozen"]) == {
+        "parts",
+        "source",
+        "step",
+        "afresh",
+        "drawn_by",
+    }
     words = ["--modulus", "11", "--train-fraction", "0.5", "--max-steps", "50", "--from", source.id, "--freeze", "embedding", "--without-frequencies", "5, 2",
              "--out", str(tmp_path), "--threads", "1"]  # fmt: skip
     assert main(["grok", "2a-b", *words]) == 0

@@ -82,7 +82,9 @@ def command(grok: Grok) -> str:
         for part, names in SETTINGS.items()
     )
     kept = config.frozen
-    is_plain = kept is None or (kept.step is None and (kept.source == "random" or kept.afresh))
+    is_plain = kept is None or (
+        kept.step is None and (kept.source == "random" or (kept.afresh and kept.drawn_by == "run"))
+    )
     is_whole = same and is_plain and s.grok_accuracy == plain.grok_accuracy
     return " ".join(words) + ("" if is_whole else "  # and settings that only Python offers; see run.json")
 

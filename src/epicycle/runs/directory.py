@@ -42,7 +42,7 @@ def trajectory(config: dict[str, Any], taken: str | None = None) -> str:
 
     Args:
         config: Resolved configuration.
-        taken: SHA-256 of the checkpoint that frozen weights came from; it stands for the source's id, which has a bound, too.
+        taken: What frozen weights came from (`taken_from`); it stands for the source's id, which has a bound, too.
     """
     schedule = config.get("schedule")
     if isinstance(schedule, dict):
@@ -54,9 +54,14 @@ def trajectory(config: dict[str, Any], taken: str | None = None) -> str:
 
 
 def taken_from(record: dict[str, Any]) -> str | None:
-    """SHA-256 of the checkpoint that a run took frozen weights from; None for runs that took none, and those of other kinds."""
+    """What a run took frozen weights from; None for runs that took none, and those of other kinds."""
     source = record.get("source")
-    return source.get("sha256") if isinstance(source, dict) else None
+    return identity(source) if isinstance(source, dict) and "sha256" in source else None
+
+
+def identity(source: dict[str, Any]) -> str:
+    """The SHA-256 of a checkpoint that weights are taken from and, where it chooses those beside them, its run's trajectory."""
+    return " ".join(filter(None, (source["sha256"], source.get("trajectory"))))
 
 
 def run_id(name: str, config: dict[str, Any]) -> str:

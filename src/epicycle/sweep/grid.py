@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from epicycle.analysis.grok import Grok, analyse_run
 from epicycle.errors import ConfigError
 from epicycle.runs.directory import Run, open_run, run_id
-from epicycle.sweep.plan import taken_sha
+from epicycle.sweep.plan import will_take
 from epicycle.tasks.operations import formula
 from epicycle.training.config import OF_MIXTURES, RunConfig, settings_of, to_dict
 from epicycle.training.grokking import end_of
@@ -83,7 +83,7 @@ class Grid:
         if (path / "run.json").is_file() and (run := open_run(path)).record()["status"] == "finished":
             return run
         if near := self._neighbours.get(values.name):
-            return stand_in(values, near, taken_sha(values, self.root))
+            return stand_in(values, near, will_take(values, self.root))
         return None
 
     def ended(self, condition: Condition, seed: int) -> Run | None:

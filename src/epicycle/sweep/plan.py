@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from epicycle.errors import ConfigError, EpicycleError
-from epicycle.runs.directory import checkpoint_name, open_run, run_id
+from epicycle.runs.directory import checkpoint_name, identity, open_run, run_id, taken_from, trajectory
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import RunConfig, to_dict
 from epicycle.training.engine import make_engine
@@ -68,7 +68,7 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
         task = modular_task(config.task)
         after = None if config.frozen is None or config.frozen.source == "random" else config.frozen.source
         if status == "missing" and (
-            twin := find_twin(config, neighbours.get(config.name, ()), taken_sha(config, sources))
+            twin := find_twin(config, neighbours.get(config.name, ()), will_take(config, sources))
         ):
             status, done = "begun", config.schedule.max_steps if twin.is_end else twin.step
         steps = 0 if status == "finished" else max(config.schedule.max_steps - done, 0)
@@ -101,17 +101,20 @@ def plan(configs: Sequence[RunConfig], root: Path | str, source_root: Path | str
     return tuple(ordered.values())
 
 
-def taken_sha(config: RunConfig, sources: Path) -> str | None:
-    """SHA-256 of the checkpoint that a run will take frozen weights from, as far as its source is finished."""
+def will_take(config: RunConfig, sources: Path) -> str | None:
+    """What a run will take frozen weights from (`runs.directory.identity`), as far as its source is finished."""
     if config.frozen is None or config.frozen.source == "random":
         return None
     path = sources / config.frozen.source
     if status_of(path)[0] != "finished":
         return ""  # no twin can be told yet
-    checkpoints = open_run(path).record()["checkpoints"]
-    return checkpoints.get(
-        max(checkpoints, default="") if config.frozen.step is None else checkpoint_name(config.frozen.step), ""
-    )
+    record = open_run(path).record()
+    checkpoints = record["checkpoints"]
+    name = max(checkpoints, default="") if config.frozen.step is None else checkpoint_name(config.frozen.step)
+    if name not in checkpoints:
+        return ""
+    chosen = trajectory(record["config"]["resolved"], taken_from(record)) if config.frozen.is_drawn_by_run else None
+    return identity({"sha256": checkpoints[name], "trajectory": chosen})
 
 
 def status_of(path: Path) -> tuple[Literal["finished", "begun", "missing"], int]:

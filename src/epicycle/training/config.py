@@ -121,6 +121,10 @@ class FrozenConfig:
     afresh: bool = True
     """The trained parts begin with weights of their own, which the source never had; with those of the run's seed if False, which
     a source of the same seed began with, too. Without a source it makes no difference."""
+    drawn_by: Literal["run", "checkpoint"] = "run"
+    """What chooses the weights that begin afresh, beside the run's seed: the source's configuration (without what ends it) and the step,
+    which are the same everywhere; or the bytes of its checkpoint, which another processor or number of threads changes. The latter are runs
+    made before there was a choice."""
     without: tuple[int, ...] = ()
     """Frequencies taken out of the source's embedding of the numbers before it is kept, cycles per p numbers (per p - 1 logarithms in the
     multiplicative basis). What remains, and all else the run begins with, is as without it."""
@@ -142,6 +146,10 @@ class FrozenConfig:
             raise ConfigError(
                 f"got step {self.step} of random weights; expected a run to take it from. Name one, or leave the step out."
             )
+        if self.drawn_by not in ("run", "checkpoint"):
+            raise ConfigError(
+                f"got weights drawn by {self.drawn_by!r}; expected run or checkpoint. Leave it out for run."
+            )
         if self.without and (self.source == "random" or "embedding" not in self.parts):
             raise ConfigError(
                 f"got frequencies to leave out of {'+'.join(self.parts)} from {self.source}; expected the embedding of a run. Name a run, and freeze its embedding."
@@ -154,6 +162,11 @@ class FrozenConfig:
             raise ConfigError(
                 f"got basis {self.basis!r} of frequencies to leave out, and {len(self.without)} of them; expected additive or multiplicative, and some. Leave it out, or name some."
             )
+
+    @property
+    def is_drawn_by_run(self) -> bool:
+        """Whether there are weights that the source's configuration chooses."""
+        return self.source != "random" and self.afresh and self.drawn_by == "run"
 
 
 def _first_bad(frequencies: tuple[int, ...]) -> int:
@@ -283,6 +296,8 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
         values["frozen"]["parts"] = list(config.frozen.parts)
         if config.frozen.source == "random" or not config.frozen.afresh:  # likewise
             del values["frozen"]["afresh"]
+        if not config.frozen.is_drawn_by_run:  # likewise
+            del values["frozen"]["drawn_by"]
         values["frozen"]["without"] = sorted(config.frozen.without)
         if not config.frozen.without:  # likewise
             del values["frozen"]["without"], values["frozen"]["basis"]
@@ -296,6 +311,7 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
     if frozen := values.get("frozen"):  # a run from before there was such a setting shares its source's beginning
         frozen = {
             "afresh": frozen["source"] == "random",
+            "drawn_by": "checkpoint" if frozen.get("afresh") else "run",
             **frozen,
             "parts": tuple(frozen["parts"]),
             "without": tuple(frozen.get("without", ())),

@@ -20,7 +20,7 @@ from epicycle.fourier.bands import keep
 from epicycle.fourier.bases import BASES
 from epicycle.models.sites import embedding
 from epicycle.models.weights import shapes
-from epicycle.runs.directory import checkpoint_name, find_run
+from epicycle.runs.directory import checkpoint_name, find_run, taken_from, trajectory
 from epicycle.tasks.modular import Task, modular_task
 from epicycle.training.config import FrozenConfig, RunConfig, from_dict
 
@@ -87,6 +87,8 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
         "sha256": record["checkpoints"][checkpoint_name(step)],
         "outcome": record["outcome"],
     }
+    if frozen.is_drawn_by_run:
+        facts["trajectory"] = trajectory(record["config"]["resolved"], taken_from(record))
     weights = {name: found[name] for name in kept}
     if not frozen.without:
         return Taken(weights, facts)
@@ -142,10 +144,15 @@ def check_fit(config: RunConfig, task: Task, other: dict[str, Any], run_id: str)
 
 
 def weight_seed(config: RunConfig, taken: Taken | None) -> int:
-    """Seed of the weights that a run begins with: its own, or one that only it has, made of its own and the checkpoint it takes from."""
+    """Seed of the weights that a run begins with: its own, or one that only it has, made of its own and of what it takes weights from.
+
+    Of the source's configuration and step, not of its bits: these differ between processors, and the same seeds would begin otherwise there.
+    """
     if taken is None or config.frozen is None or not config.frozen.afresh:
         return config.seed
-    return int(hashlib.sha256(f"{config.seed} {taken.facts['sha256']}".encode()).hexdigest()[:15], 16)
+    facts = taken.facts
+    source = f"{facts['trajectory']} {facts['step']}" if config.frozen.is_drawn_by_run else facts["sha256"]
+    return int(hashlib.sha256(f"{config.seed} {source}".encode()).hexdigest()[:15], 16)
 
 
 def _step(frozen: FrozenConfig, known: list[int], run_id: str) -> int:

@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 
 from epicycle._files import cannot_write, write_json
 from epicycle.errors import EpicycleError, RunError
-from epicycle.runs.directory import Run, checkpoint_name, config_hash, open_run, run_id, taken_from, trajectory
+from epicycle.runs.directory import (
+    Run,
+    checkpoint_name,
+    config_hash,
+    identity,
+    open_run,
+    run_id,
+    taken_from,
+    trajectory,
+)
 from epicycle.training.config import RunConfig, to_dict
 from epicycle.training.grokking import end_of
 
@@ -36,7 +45,7 @@ def find_twin(config: RunConfig, paths: Iterable[Path], taken: str | None = None
     Args:
         config: The run that is about to begin.
         paths: Directories to look at; those that are no twins are passed over.
-        taken: SHA-256 of the checkpoint that frozen weights are taken from: a twin took the same ones.
+        taken: What frozen weights are taken from (`runs.directory.identity`): a twin took the same ones.
     """
     return max(_twins(config, paths, taken), key=lambda twin: twin.step, default=None)
 
@@ -77,7 +86,7 @@ def stand_in(config: RunConfig, paths: Iterable[Path], taken: str | None = None)
     Args:
         config: The run that is not there.
         paths: Directories to look at; those that are no twins are passed over.
-        taken: SHA-256 of the checkpoint that frozen weights are taken from: a twin took the same ones.
+        taken: What frozen weights are taken from (`runs.directory.identity`): a twin took the same ones.
     """
     found = {}
     for run, record in _alike(config, paths, taken):
@@ -122,7 +131,7 @@ def go_on_from_twin(
     if path.exists():
         return None
     paths = sorted(Path(root).glob(f"{config.name}-????????"))
-    for twin in sorted(_twins(config, paths, taken["sha256"] if taken else None), key=lambda twin: -twin.step):
+    for twin in sorted(_twins(config, paths, identity(taken) if taken else None), key=lambda twin: -twin.step):
         with contextlib.suppress(RunError), _idle(twin.run):
             lines = [line for line in twin.run.history() if line["step"] <= twin.step]
             is_whole = lines and lines[-1]["step"] == twin.step and not twin.run.damage(twin.step)
