@@ -55,10 +55,12 @@ class Engine(Protocol):
         ...
 
 
+COMPILED = "compiled"
+"""Name of the engine whose bits do not depend on the processor."""
+
+
 class CompiledEngine:
     """One run on the CPU, by exact_step.c."""
-
-    name = "compiled"
 
     def __init__(self, config: RunConfig, task: Task, weights: dict[str, Tensor], threads: int, frozen: frozenset[str]):
         readout = config.model.readout
@@ -69,6 +71,7 @@ class CompiledEngine:
         self._step = FusedStep(
             config.model, rows, weights, config.optimiser, task.num_tasks, threads, frozen, config.num_classes
         )
+        self.name = COMPILED if self._step.is_fused else f"{COMPILED} without fused multiply-add"
 
     @property
     def step(self) -> int:

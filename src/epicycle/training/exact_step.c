@@ -1,9 +1,10 @@
 /* The exact full-batch training step of a one-layer transformer read at its last position.
  *
  * What must hold: the same mathematics as the plain forward over all positions and its backward pass, in
- * float (REAL=float) or double (REAL=double); bit-identical results for the same number of threads;
- * no allocation and no system call inside a step except the yield of a waiting thread. Numbers too small for full
- * precision (in float below 1.2e-38) count as 0: unused weights decay there, and many processors are many times slower with them.
+ * float (REAL=float) or double (REAL=double); bit-identical results for the same number of threads, on every
+ * processor that multiplies and adds in one instruction (see `fused`); no allocation and no system call inside a
+ * step except the yield of a waiting thread. Numbers too small for full precision (in float below 1.2e-38) count
+ * as 0: unused weights decay there, and many processors are many times slower with them.
  *
  * Names.  A "row" is a token at a position (without positional embeddings: a token). Each example names S rows,
  * one per position; the last is where the answer is read. Rows q0 .. q0+nq-1 are the ones that can be last.
@@ -32,6 +33,7 @@
 #define VECTOR_BYTES 16
 #endif
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
+#define LINE ((int)(64 / sizeof(REAL))) /* lanes of the widest vectors: what depends on a width depends on this one */
 #define INLINE static inline __attribute__((always_inline))
 #define TILE_ROWS 6
 #define TILE_VECTORS 4
@@ -42,6 +44,7 @@
 #define MAX_MIXED 256 /* positions x heads */
 
 typedef REAL vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef REAL line __attribute__((vector_size(64), aligned(sizeof(REAL)), may_alias));
 typedef double vecd __attribute__((vector_size(64)));
 typedef int64_t veci __attribute__((vector_size(64)));
 typedef double vecd_unaligned __attribute__((vector_size(64), aligned(8), may_alias));
@@ -49,6 +52,61 @@ typedef double vecd_unaligned __attribute__((vector_size(64), aligned(8), may_al
 #define PICK(mask, yes, no) ((__typeof__(yes))(((mask) & (__typeof__(mask))(yes)) | (~(mask) & (__typeof__(mask))(no))))
 #define LOAD(p) (*(const vec *)(p))
 #define STORE(p, v) (*(vec *)(p) = (v))
+#define BROADCAST(x) ((x) - (vec){0})
+
+/* a b + c, rounded once. A product that is added to something is written with one of these, or it is rounded twice: the compiler chooses
+ * nothing (-ffp-contract=off), as it would by what a processor is tuned for. */
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define FUSED 1
+#define FUSED_FLOATS(a, b, c) _mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
+#define FUSED_DOUBLES(a, b, c) _mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
+#elif defined(__FMA__) && defined(__AVX__)
+#include <immintrin.h>
+#define FUSED 1
+#define FUSED_FLOATS(a, b, c) _mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
+#define FUSED_DOUBLES(a, b, c) _mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#define FUSED 1
+#define FUSED_FLOATS(a, b, c) vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b))
+#define FUSED_DOUBLES(a, b, c) vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b))
+#else
+#define FUSED 0
+#endif
+
+INLINE vec fused(vec a, vec b, vec c) {
+#if FUSED
+  return sizeof(REAL) == 4 ? (vec)FUSED_FLOATS(a, b, c) : (vec)FUSED_DOUBLES(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+INLINE line fused_line(line a, line b, line c) {
+  union { line whole; vec part[64 / VECTOR_BYTES]; } x = {a}, y = {b}, z = {c};
+#pragma GCC unroll 4
+  for (int i = 0; i < 64 / VECTOR_BYTES; i++) z.part[i] = fused(x.part[i], y.part[i], z.part[i]);
+  return z.whole;
+}
+
+INLINE vecd fused8(vecd a, vecd b, vecd c) {
+#if FUSED
+  typedef double native __attribute__((vector_size(VECTOR_BYTES)));
+  union { vecd whole; native part[64 / VECTOR_BYTES]; } x = {a}, y = {b}, z = {c};
+#pragma GCC unroll 4
+  for (int i = 0; i < 64 / VECTOR_BYTES; i++) z.part[i] = (native)FUSED_DOUBLES(x.part[i], y.part[i], z.part[i]);
+  return z.whole;
+#else
+  return a * b + c;
+#endif
+}
+
+INLINE double fused_double(double a, double b, double c) { return FUSED ? __builtin_fma(a, b, c) : a * b + c; }
+INLINE REAL fused1(REAL a, REAL b, REAL c) {
+  if (!FUSED) return a * b + c;
+  return sizeof(REAL) == 4 ? (REAL)__builtin_fmaf((float)a, (float)b, (float)c) : (REAL)__builtin_fma(a, b, c);
+}
 
 typedef struct {
   int64_t examples, positions;
@@ -130,9 +188,9 @@ INLINE void tile(int mr, int nv, int64_t K, const REAL *A, int64_t ra, int64_t c
     for (int j = 0; j < nv; j++) b[j] = LOAD(B + k * ldb + j * LANES);
 #pragma GCC unroll 8
     for (int i = 0; i < mr; i++) {
-      REAL a = A[i * ra + k * ca];
+      vec a = BROADCAST(A[i * ra + k * ca]);
 #pragma GCC unroll 8
-      for (int j = 0; j < nv; j++) acc[i][j] += a * b[j];
+      for (int j = 0; j < nv; j++) acc[i][j] = fused(a, b[j], acc[i][j]);
     }
   }
 #pragma GCC unroll 8
@@ -156,7 +214,7 @@ INLINE void any_tile(int mr, int nv, int64_t K, const REAL *A, int64_t ra, int64
 
 INLINE void product_in(int64_t M, int64_t N, int64_t K, const REAL *A, int64_t ra, int64_t ca, const REAL *B,
                        int64_t ldb, int64_t panel_stride, REAL *C, int64_t ldc, int mode) {
-  int64_t whole = N / LANES * LANES;
+  int64_t whole = N / LINE * LINE;
   for (int64_t k0 = 0; k0 < K; k0 += mode == MASK ? K : DEPTH) {
     int64_t depth = mode == MASK || K - k0 < DEPTH ? K - k0 : DEPTH;
     int here = k0 && mode == SET ? ADD : mode;
@@ -172,7 +230,7 @@ INLINE void product_in(int64_t M, int64_t N, int64_t K, const REAL *A, int64_t r
                  C + i * ldc + n, ldc, here);
     }
   }
-  for (int64_t n = whole; n < N; n++) /* columns that fill no vector; never with packed B */
+  for (int64_t n = whole; n < N; n++) /* columns that fill no line; never with packed B; rounded twice */
     for (int64_t i = 0; i < M; i++) {
       REAL sum = 0;
       for (int64_t k = 0; k < K; k++) sum += A[i * ra + k * ca] * B[k * ldb + n];
@@ -205,31 +263,32 @@ INLINE vecd exp8(vecd x) {
   const double shift = 0x1.8p52;
   veci tiny = x < -708.0;
   x = PICK(tiny, (vecd){0} - 708.0, x);
-  vecd k = (x * 1.4426950408889634 + shift) - shift;
-  vecd r = (x - k * 0x1.62e42fefa3800p-1) - k * 0x1.ef35793c76730p-45;
-  vecd p = r * (1.0 / 6227020800.0) + 1.0 / 479001600.0;
-  p = p * r + 1.0 / 39916800.0;
-  p = p * r + 1.0 / 3628800.0;
-  p = p * r + 1.0 / 362880.0;
-  p = p * r + 1.0 / 40320.0;
-  p = p * r + 1.0 / 5040.0;
-  p = p * r + 1.0 / 720.0;
-  p = p * r + 1.0 / 120.0;
-  p = p * r + 1.0 / 24.0;
-  p = p * r + 1.0 / 6.0;
-  p = p * r + 0.5;
-  p = p * r + 1.0;
-  p = p * r + 1.0;
+#define OF(constant) ((vecd){0} + (constant))
+  vecd k = fused8(x, OF(1.4426950408889634), OF(shift)) - shift;
+  vecd r = fused8(k, OF(-0x1.ef35793c76730p-45), fused8(k, OF(-0x1.62e42fefa3800p-1), x));
+  vecd p = fused8(r, OF(1.0 / 6227020800.0), OF(1.0 / 479001600.0));
+  p = fused8(p, r, OF(1.0 / 39916800.0));
+  p = fused8(p, r, OF(1.0 / 3628800.0));
+  p = fused8(p, r, OF(1.0 / 362880.0));
+  p = fused8(p, r, OF(1.0 / 40320.0));
+  p = fused8(p, r, OF(1.0 / 5040.0));
+  p = fused8(p, r, OF(1.0 / 720.0));
+  p = fused8(p, r, OF(1.0 / 120.0));
+  p = fused8(p, r, OF(1.0 / 24.0));
+  p = fused8(p, r, OF(1.0 / 6.0));
+  p = fused8(p, r, OF(0.5));
+  p = fused8(p, r, OF(1.0));
+  p = fused8(p, r, OF(1.0));
   veci bits = (veci)(k + shift);                       /* k in the low bits */
   vecd scale = (vecd)((bits + 1023) << 52);
   p = p * scale;
   return PICK(tiny, (vecd){0}, p);
 }
 
-INLINE REAL lane_sum(vec v) {
+INLINE REAL lane_sum(line v) {
   REAL s = 0;
 #pragma GCC unroll 16
-  for (int i = 0; i < LANES; i++) s += v[i];
+  for (int i = 0; i < LINE; i++) s += v[i];
   return s;
 }
 
@@ -351,9 +410,9 @@ INLINE void mix(int64_t W, int64_t m, int64_t J, const REAL *R, const REAL *cons
     vec acc = LOAD(R + c);
     int64_t j = 0;
     for (; j + 4 <= J; j += 4)
-      acc += (a[j] * LOAD(row[j] + c) + a[j + 1] * LOAD(row[j + 1] + c)) +
-             (a[j + 2] * LOAD(row[j + 2] + c) + a[j + 3] * LOAD(row[j + 3] + c));
-    for (; j < J; j++) acc += a[j] * LOAD(row[j] + c);
+      acc += fused(BROADCAST(a[j]), LOAD(row[j] + c), a[j + 1] * LOAD(row[j + 1] + c)) +
+             fused(BROADCAST(a[j + 2]), LOAD(row[j + 2] + c), a[j + 3] * LOAD(row[j + 3] + c));
+    for (; j < J; j++) acc = fused(BROADCAST(a[j]), LOAD(row[j] + c), acc);
     if (c < m) acc = PICK(acc > 0, acc, (vec){0});
     STORE(Z + c, acc);
   }
@@ -361,13 +420,14 @@ INLINE void mix(int64_t W, int64_t m, int64_t J, const REAL *R, const REAL *cons
 
 /* out[j] = Z . row[j] for n rows, and, where accumulate, drow[j] += a[j] Z. */
 INLINE void unmix(int n, int accumulate, int64_t W, const REAL *Z, const REAL *row, const REAL *a, REAL *drow, REAL *out) {
-  vec dot[4] = {{0}, {0}, {0}, {0}};
-  for (int64_t c = 0; c < W; c += LANES) {
-    vec z = LOAD(Z + c);
+  line dot[4] = {{0}, {0}, {0}, {0}};
+  for (int64_t c = 0; c < W; c += LINE) {
+    line z = *(const line *)(Z + c);
 #pragma GCC unroll 4
     for (int j = 0; j < n; j++) {
-      dot[j] += z * LOAD(row + j * W + c);
-      if (accumulate) STORE(drow + j * W + c, LOAD(drow + j * W + c) + a[j] * z);
+      line *d = (line *)(drow + j * W + c);
+      dot[j] = fused_line(z, *(const line *)(row + j * W + c), dot[j]);
+      if (accumulate) *d = fused_line(a[j] - (line){0}, z, *d);
     }
   }
   for (int j = 0; j < n; j++) out[j] = lane_sum(dot[j]);
@@ -454,9 +514,10 @@ static void pass(Step *s, const Examples *x, int64_t from, int64_t to, REAL *scr
       for (int64_t h = 0; h < H; h++) {
         REAL mean = 0;
         for (int64_t p = 0; p < S; p++) mean += mixing[i * J + p * H + h] * dalpha[i * J + p * H + h];
-        for (int64_t p = 0; p < S; p++)
-          dscore[(h * s->nq + q) * s->row_stride + rows[i * S + p]] +=
-              scale * mixing[i * J + p * H + h] * (dalpha[i * J + p * H + h] - mean);
+        for (int64_t p = 0; p < S; p++) {
+          REAL *d = dscore + (h * s->nq + q) * s->row_stride + rows[i * S + p];
+          *d = fused1(scale * mixing[i * J + p * H + h], dalpha[i * J + p * H + h] - mean, *d);
+        }
       }
     }
   }
@@ -567,7 +628,7 @@ static void tables_backward(Step *s, int thread) {
       REAL sum = 0;
       for (int64_t c = 0; c < vp; c++) {
         sum += s->B[k * W + m + c] * total[m + c];
-        dB[(k - from) * W + m + c] += s->bout[k] * total[m + c];
+        dB[(k - from) * W + m + c] = fused1(s->bout[k], total[m + c], dB[(k - from) * W + m + c]);
       }
       GRADIENT(bout)[k] = sum;
     }
@@ -589,15 +650,16 @@ static void adamw(Step *s, int thread) {
   share(s->size, 16, (int)s->threads, thread, &from, &to);
   const double t = (double)s->step;
   const double lr = s->lr * (s->warmup > 0 && t - 1 < s->warmup ? (t - 1) / s->warmup : 1.0);
-  const REAL decay = (REAL)(1 - lr * s->weight_decay), rate = (REAL)(lr / (1 - pow(s->beta1, t)));
+  const REAL decay = (REAL)fused_double(-lr, s->weight_decay, 1), rate = (REAL)(lr / (1 - pow(s->beta1, t)));
   const REAL root = (REAL)sqrt(1 - pow(s->beta2, t)), eps = (REAL)s->eps;
   const REAL b1 = (REAL)(1 - s->beta1), b2 = (REAL)s->beta2, c2 = (REAL)(1 - s->beta2);
   REAL *restrict w = s->parameters, *restrict m1 = s->moment1, *restrict m2 = s->moment2;
   const REAL *restrict g = s->gradient;
   const uint8_t *restrict on = s->trainable;
   for (int64_t i = from; i < to; i++) {
-    REAL first = m1[i] + b1 * (g[i] - m1[i]), second = b2 * m2[i] + c2 * g[i] * g[i];
-    REAL value = w[i] * decay - rate * first / ((REAL)(sizeof(REAL) == 4 ? sqrtf((float)second) : sqrt((double)second)) / root + eps);
+    REAL first = fused1(b1, g[i] - m1[i], m1[i]), second = fused1(b2, m2[i], c2 * g[i] * g[i]);
+    REAL change = rate * first / ((REAL)(sizeof(REAL) == 4 ? sqrtf((float)second) : sqrt((double)second)) / root + eps);
+    REAL value = fused1(w[i], decay, -change);
     m1[i] = on[i] ? first : m1[i];
     m2[i] = on[i] ? second : m2[i];
     w[i] = on[i] ? value : w[i];
@@ -677,5 +739,6 @@ int epicycle_run(Step *s, const Examples *x, int64_t steps, int64_t update, doub
 int64_t epicycle_scratch(int64_t W, int64_t J, int64_t vp) {
   return BLOCK * W + 3 * J * BLOCK + (vp + 16) * (int64_t)(sizeof(double) / sizeof(REAL)) + 64;
 }
+int64_t epicycle_is_fused(void) { return FUSED; }
 int64_t epicycle_panel(void) { return PANEL; }
 int64_t epicycle_struct_size(void) { return sizeof(Step); }

@@ -152,6 +152,8 @@ class FusedStep:
             private_size=private, scratch_size=scratch, private_loss=address(self._loss),
             private_correct=address(self._correct),
         )  # fmt: skip
+        self.is_fused = bool(self._library.epicycle_is_fused())
+        """Whether the processor multiplies and adds in one instruction, as all do whose bits are the same."""
         self._library.epicycle_struct_size.restype = c_int64
         assert self._library.epicycle_struct_size() == ctypes.sizeof(_Step), "exact_step.c and _Step disagree"
         self._library.epicycle_run.argtypes = [

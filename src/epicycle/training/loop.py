@@ -17,7 +17,7 @@ from epicycle.runs.directory import Run, create_run, open_run, run_id
 from epicycle.runs.provenance import provenance
 from epicycle.tasks.modular import Task, modular_task
 from epicycle.training.config import RunConfig, ScheduleConfig, to_dict
-from epicycle.training.engine import Engine, chosen_device, make_engine
+from epicycle.training.engine import COMPILED, Engine, chosen_device, make_engine
 from epicycle.training.grokking import Milestones, end_of, milestones, streak
 from epicycle.training.transfer import take, weight_seed
 from epicycle.training.twins import Twin, go_on_from_twin
@@ -232,7 +232,11 @@ def _take_up(
         if start is not None and (facts["threads"], facts["device"]) != (begun.get("threads"), begun.get("device")):
             warn(f"run {run.id} began on {begun.get('device')} with {begun.get('threads')} threads and goes on with "
                  f"{facts['threads']} on {facts['device']}: its end is not bit-identical to an undisturbed one")  # fmt: skip
-        if start is not None and begun.get("processor") not in (None, facts.get("processor")):
+        if (
+            start is not None
+            and engine.name != COMPILED
+            and begun.get("processor") not in (None, facts.get("processor"))
+        ):
             warn(
                 f"run {run.id} began on processor {begun['processor']} and goes on with {facts.get('processor')}: its end may not be bit-identical to an undisturbed one"
             )
