@@ -448,3 +448,23 @@ def test_the_obvious_witness_comes_first(text, modulus, kind, expected, capsys):
     inner = g1[:, None] + g2 if kind == "sum" else g1[:, None] * g2
     own = {"a^2*b^2": a**2 * b**2, "a^7+b^7": a**7 + b**7, "a^4+b^4": a**4 + b**4, "ab+a+b": a * b + a + b}[text]
     assert (h[inner % modulus] == own % modulus).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "modulus"), [("a^3*b - a*b", 3), ("a^2*b - a*b", 2), ("(7*a*b + 2*a*b^3)*(7 - 7*b^3)", 3)]
+)
+def test_a_factor_that_vanishes_has_a_form_too(text, modulus):
+    """a^3 = a modulo 3: a product of nothing, with no leading coefficient to take out."""
+    found = task_facts(modular_task(TaskConfig(formulas=(text,), modulus=modulus, train_fraction=0.5)))
+    assert found.product.kind == "product" and set(witness(found.product)) >= {"g1", "g2", "h"}
+
+
+def test_baselines_of_one_formula_of_a_mixture():
+    """a + b can be answered from swapped pairs, a - b cannot; each alone has the same as in the mixture with the same split."""
+    both = modular_task(TaskConfig(formulas=("a+b", "a-b"), modulus=23, train_fraction=0.7))
+    alone = [modular_task(TaskConfig(formulas=(text,), modulus=23, train_fraction=0.7)) for text in ("a+b", "a-b")]
+    for function in ("baseline_accuracy", "swap_leakage"):
+        each = [getattr(both, function)(i) for i in range(2)]
+        assert each == [getattr(task, function)() for task in alone]
+        assert getattr(both, function)() == pytest.approx(np.mean(each))
+    assert both.baseline_accuracy(0) > 0.6 > 0.2 > both.baseline_accuracy(1)

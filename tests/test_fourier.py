@@ -106,6 +106,78 @@ def test_answer_plane_is_the_sum_plane_for_addition():
     np.testing.assert_allclose(answer, total, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("text", "p", "basis", "expected"),
+    [
+        ("sum", 23, "additive", [(k,) for k in range(1, 12)]),
+        ("square of the sum", 23, "multiplicative", [*((k, 11 - k) for k in range(1, 6)), (11,)]),  # squares have even logarithms
+        ("sixth power of the sum", 31, "multiplicative", [(1, 4, 6, 9, 11, 14), (2, 3, 7, 8, 12, 13), (5, 10, 15)]),  # multiples of 6
+        ("square of the sum", 23, "additive", [(k,) for k in range(1, 12)]),
+        ("nought", 23, "additive", []),
+    ],
+)  # fmt: skip
+def test_frequencies_that_are_one_wave_of_the_answer(text, p, basis, expected):
+    """In closed form. 11 of the squares, and 5, 10, 15 of the sixth powers, tell only whether the sum is 0."""
+    a, power = np.arange(p), {"sum": 1, "square of the sum": 2, "sixth power of the sum": 6}.get(text)
+    labels = np.zeros((p, p), int) if power is None else (a[:, None] + a) ** power % p
+    assert planes.same_waves(bases.BASES[basis](p), labels) == tuple(expected)
+
+
+@pytest.mark.parametrize("basis", ["additive", "multiplicative"])
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_share_of_the_answer_plane_is_that_of_a_projection(basis, power):
+    """Against numpy's least squares on all waves at once; (a + b)^2 takes 9 values of 17, so that its waves overlap."""
+    p, chosen = 17, bases.BASES[basis](17)
+    a = np.arange(p)
+    labels = (a[:, None] + a) ** power % p
+    logits = np.random.default_rng(power).standard_normal((p, p, p)) + 2 * np.eye(p)[labels]
+    inside = np.outer(chosen.support, chosen.support)
+    flat = logits[inside] - logits[inside].mean(0)
+    wave = [planes.plane_directions(chosen, int(k), "answer", labels)[:, inside] for k in chosen.frequency]
+    design = np.concatenate(wave).T
+    design = design - design.mean(0)
+    fitted = design @ np.linalg.lstsq(design, flat, rcond=1e-9)[0]
+    found = planes.plane_power(logits, labels, chosen, "answer")
+    assert found.share == pytest.approx((fitted**2).sum() / (flat**2).sum(), rel=1e-9) and found.share < 1
+
+
+def test_control_sets_are_other_waves_than_the_keys():
+    """Logits of (a + b)^2 modulo 23 that are one wave of the answer's logarithm: what it is also called is no control."""
+    p, basis = 23, bases.multiplicative(23)
+    a = np.arange(p)
+    labels = (a[:, None] + a) ** 2 % p
+    wave = basis.rows[[basis.cosine[1], basis.sine[1]]][:, labels].reshape(2, p, p)
+    logits = 60 * np.einsum("fab,fc->abc", wave, basis.rows[[basis.cosine[1], basis.sine[1]]])
+    keys = planes.leading_frequencies(planes.plane_power(logits, labels, basis, "answer"), basis)
+    assert keys.tolist() == [2]  # not 9 besides
+    found = planes.plane_losses(logits, labels, np.ones((p, p), bool), basis, keys, "answer", controls=60)
+    assert found.rank == 2 and found.excluded > found.full + 0.3
+    # the waves of the answer overlap a little, since 0 is the answer less often than a square is
+    assert max(found.control) < found.full + 0.01
+    np.testing.assert_allclose(found.excluded_each, found.excluded)
+
+
+def test_a_long_zero_makes_no_frequency_stand_out_among_logarithms():
+    """0 has no logarithm: how long its row is changes no p-value. White noise over all numbers has no such row."""
+    table = np.random.default_rng(3).standard_normal((23, 16))
+    longer = table.copy()
+    longer[0] *= 30
+    for null in ("permuted", "within decades", "ramp"):
+        one, other = (nulls.null_test(t, bases.multiplicative(23), null, 99) for t in (table, longer))
+        np.testing.assert_array_equal(one.p_value, other.p_value)
+
+
+def test_fcr_leaves_out_what_rounding_leaves_of_a_frequency():
+    """A float32 table without frequency 2, against the same in float64."""
+    basis = bases.additive(23)
+    table = np.random.default_rng(0).standard_normal((23, 32))
+    rows = basis.rows[[basis.cosine[1], basis.sine[1]]]
+    exact = fcr(fourier_norms(table - rows.T @ (rows @ table), basis))
+    rounded = fcr(fourier_norms((table.astype(np.float32) - (rows.T @ (rows @ table)).astype(np.float32)), basis))
+    assert exact.coverage == rounded.coverage == pytest.approx(10 / 11)
+    assert rounded.value == pytest.approx(exact.value, rel=1e-5)
+
+
 def test_margin_cross_entropy_is_that_of_torch():
     import torch
 

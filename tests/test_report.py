@@ -9,7 +9,7 @@ from epicycle.analysis.decomposition import kept_decomposition
 from epicycle.analysis.grok import analyse_run, grok
 from epicycle.cli.main import main
 from epicycle.fourier.measures import ffd
-from epicycle.report.grok import _besides, _nulls, grok_page, write_report
+from epicycle.report.grok import _besides, _named, _nulls, grok_page, write_report
 from epicycle.report.page import Page, Section, Tile, embedded_json, number, render, table
 
 
@@ -198,6 +198,19 @@ def test_a_run_that_fell_back_is_not_called_learned(runs):
     assert any("fell back" in tile.note for tile in grok_page(fell).tiles)
 
 
+def test_what_looking_up_gives_stands_beside_what_was_learned(runs, monkeypatch):
+    from epicycle.report.grok import finding
+    from epicycle.tasks.modular import Task
+
+    steps = {"memorised": 50, "first": 100, "sustained": 150, "stable": 100, "trained": 200}
+    found = _with(runs["sum"], {}, outcome="grokked", steps=steps)
+    for share, words in ((0.2, " by rule: "), (0.995, ", which looking up could give as well: ")):
+        monkeypatch.setattr(Task, "lookup_accuracy", lambda self, index=None, share=share: share)
+        said = finding(found)[0]
+        assert f"learned a + b modulo 11{words}" in said and f"looked up: {share:.1%})" in said
+        assert "It grokked at step 100, and stayed so for three evaluations in a row from step 150." in said
+
+
 def test_what_the_source_was_trained_on_is_said(tiny, tmp_path):
     """Frozen weights of a run on the same formula with another split: its training pairs are among the test pairs here."""
     from epicycle.training.config import FrozenConfig
@@ -237,6 +250,7 @@ def test_frequencies_of_the_weights_that_do_not_lead_the_logits_are_named():
         key_frequencies=(2, 3),
         operand_frequencies=(2, 3),
         multipliers={"additive": [1, 20]},
+        same_waves={"additive": [[5, 6]]},
         p_values=p_values,
     )
     for values in p_values.values():
@@ -246,6 +260,9 @@ def test_frequencies_of_the_weights_that_do_not_lead_the_logits_are_named():
     assert _besides(circuit) == ""  # in one table alone
     p_values["additive/W_L/family"][6] = 0.001
     assert _besides(circuit).startswith(" k = 7 stands out in both")
+    circuit.same_waves["additive"] = [[3, 7]]  # what its answers cannot tell from a key is no other
+    assert _besides(circuit) == "" and _named(circuit, 3) == "3 (where its answers fall the same as 7)"
+    assert _named(circuit, 2) == "2"
     assert _nulls(circuit).startswith("Of these, 2 in W_E and 2 in W_L stand out")
 
 
@@ -261,6 +278,7 @@ def test_a_linear_formula_asks_other_frequencies_of_its_operands():
         key_frequencies=(1, 4),
         operand_frequencies=(2, 3, 8, 11),
         multipliers={"additive": [2, 3]},
+        same_waves={"additive": []},
         p_values=p_values,
     )
     assert _nulls(circuit).startswith("Of these, 2 in W_L stand out") and _nulls(circuit).endswith(

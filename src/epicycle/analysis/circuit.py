@@ -11,7 +11,7 @@ from epicycle.analysis.stage import Stage, silent
 from epicycle.errors import DataError
 from epicycle.fourier.bases import Basis, half_domain
 from epicycle.fourier.measures import gini, measures
-from epicycle.fourier.nulls import null_test, permuted_but_zero
+from epicycle.fourier.nulls import null_test
 from epicycle.fourier.operand_waves import multipliers, operand_frequencies
 from epicycle.fourier.planes import (
     Plane,
@@ -21,6 +21,7 @@ from epicycle.fourier.planes import (
     leading_frequencies,
     plane_losses,
     plane_power,
+    same_waves,
 )
 from epicycle.fourier.spectra import FourierNorms, fourier_norms, heat_map, spectrum_2d
 from epicycle.models.plain import Weights
@@ -41,14 +42,15 @@ class Circuit(Result):
     norm and the sine norm; `p_values` the p-value of each frequency's share against permuted numbers, alone (`single`)
     and family-wise (`family`). `basis` is the one in which the logits' answer plane is most unequal (Gini).
     `key_frequencies` are those that lead the answer plane there (`planes.leading_frequencies`); `neuron_keys` those that
-    own neurons. `multipliers` are those of a formula that is linear in its operands, or in their logarithms (empty otherwise), and
+    own neurons. `same_waves` are frequencies that are one wave where the answers fall (`planes.same_waves`), named by the smallest; every
+    other is a wave of its own. `multipliers` are those of a formula that is linear in its operands, or in their logarithms (empty otherwise), and
     `operand_frequencies` what its key waves need of the operands: 2a + 3b at k needs 2k and 3k. `losses[basis][plane]` are `fourier.planes.PlaneLosses`.
 
     A key frequency is shown to be used by `excluded` against `control`, not by the spectrum. Nothing here says how
     attention or the MLP compute it.
     """
 
-    schema: ClassVar[int] = 4
+    schema: ClassVar[int] = 5
     formula: str
     modulus: int
     step: int
@@ -56,6 +58,7 @@ class Circuit(Result):
     key_frequencies: tuple[int, ...]
     operand_frequencies: tuple[int, ...]
     multipliers: dict[str, list[int]]
+    same_waves: dict[str, list[list[int]]]
     neuron_keys: dict[str, list[int]]
     measures: dict[str, Any]
     losses: dict[str, Any]
@@ -141,10 +144,9 @@ def analyse(
     scalars = measure_weights(task, config, weights)
     found: dict[str, dict] = {name: {} for name in (
         "norms", "p_values", "answer_power", "logit_heat_map", "neuron_heat_map", "neuron_share", "neuron_frequency",
-        "neuron_keys", "losses", "neurons_explained", "answer_share", "conventions", "measures", "multipliers",
+        "neuron_keys", "losses", "neurons_explained", "answer_share", "conventions", "measures", "multipliers", "same_waves",
     )}  # fmt: skip
     unevenness, leading, linear = {}, {}, {}
-    draw = None if task.config.zeros == "included" else permuted_but_zero
     for basis in bases_of(task):
         name = basis.name
         found["conventions"][name] = basis.convention
@@ -153,7 +155,7 @@ def analyse(
             norms = fourier_norms(table, basis)
             for part in ("frequency", "cosine", "sine"):
                 found["norms"][f"{name}/{site}/{part}"] = np.nan_to_num(np.asarray(getattr(norms, part), np.float64))
-            test = null_test(table - table.mean(0), basis, "permuted", draws, draw=draw)
+            test = null_test(table - table.mean(0), basis, "permuted", draws)
             found["p_values"][f"{name}/{site}/single"], found["p_values"][f"{name}/{site}/family"] = (
                 test.p_value,
                 test.p_family,
@@ -174,7 +176,8 @@ def analyse(
         power = plane_power(logits, labels, basis, "answer")
         found["answer_power"][name] = power.power
         found["answer_share"][name] = power.share
-        unevenness[name], leading[name] = gini(power.power), leading_frequencies(power, basis)
+        found["same_waves"][name] = [list(group) for group in same_waves(basis, labels) if len(group) > 1]
+        unevenness[name], leading[name] = gini(power.power[power.first]), leading_frequencies(power, basis)
         found["losses"][name] = {
             plane: plane_losses(logits, labels, train, basis, leading[name], plane, controls)._asdict()
             for plane in PLANES

@@ -327,10 +327,6 @@ def matrix_spectrum(
         raise ConfigError(f"got {draws} draws; p <= 0.05 needs at least 19. Use 999.")
     table = number_table(array, axis, rows)
     start = first + (0 if rows is None else rows[0])
-    there = np.setdiff1d(np.arange(start, start + len(table)), [] if gaps is None else gaps)
-    makers |= {"within decades": partial(permuted_within_decades, numbers=there), "ramp": partial(ramp, numbers=there)}
-    if len(there) < len(table):
-        makers = {name: with_gaps(make, there - start, len(table)) for name, make in makers.items()}
     if frequency is not None and len(counts) != len(table):
         raise DataError(
             f"got {len(counts)} token frequencies for {len(table)} numbers; expected one each. Give as many as rows."
@@ -345,6 +341,18 @@ def matrix_spectrum(
         )
     chosen = choose_basis(table, basis)
     norms = fourier_norms(table, chosen)
+    inside = np.flatnonzero(chosen.support)  # of whose rows null tables are made
+    known = np.flatnonzero(~np.isin(start + inside, [] if gaps is None else gaps))
+    there = start + inside[known]
+    makers |= {"within decades": partial(permuted_within_decades, numbers=there), "ramp": partial(ramp, numbers=there)}
+    if frequency is not None:
+        makers["token frequency"] = token_frequency(counts[inside][known])
+    if gaps is not None and len(gaps):
+        everywhere = np.flatnonzero(~np.isin(start + np.arange(len(table)), gaps))
+        makers = {
+            name: with_gaps(make, *((everywhere, len(table)) if name == "white noise" else (known, len(inside))))
+            for name, make in makers.items()
+        }
     tests = {name: null_test(table, chosen, name, draws, seed, make) for name, make in makers.items()}
     keys = chosen.frequency[tests[null].p_family <= 0.05]
     return MatrixSpectrum(

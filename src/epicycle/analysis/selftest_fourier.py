@@ -73,6 +73,17 @@ def white_noise() -> Iterator[Check]:
                     spread)  # fmt: skip
         if width >= 128:
             yield Check(f"white noise, width {width}", "FFD", 1.0, float(np.mean([ffd(n) for n in found])), 1e-12)
+    products = [
+        fourier_norms(generator.standard_normal((P, 128)) @ generator.standard_normal((128, 512)), basis)
+        for _ in range(20)
+    ]
+    yield Check(
+        "product of white factors, 512 through 128",
+        "FCR",
+        fcr_of_noise(512, 128),
+        float(np.mean([fcr(n).value for n in products])),
+        0.006,
+    )
     yield Check(
         "white noise, width 1",
         "FCR in closed form, 2 ln 2 / pi",

@@ -204,7 +204,9 @@ def _over_seeds(runs: list[dict[str, Any]]) -> str:
         when = f"the earliest at step {min(step for step in first if step is not None):,}, median {'beyond what was trained' if median is None else f'{median:,.0f}'}"
     else:
         when = f"none within {max(trained):,} steps"
-    return f"{hit.count} of {hit.total} seeds grokked (95 % interval {hit.low:.0%} to {hit.high:.0%}); {when}"
+    held = sum(each["steps"]["sustained"] is not None for each in runs)
+    often = "" if held == hit.count else f", {held or 'none'} of them for three evaluations in a row"
+    return f"{hit.count} of {hit.total} seeds grokked (95 % interval {hit.low:.0%} to {hit.high:.0%}){often}; {when}"
 
 
 def as_json(grok: Any, report: str) -> dict[str, Any]:

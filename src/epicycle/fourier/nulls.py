@@ -22,11 +22,6 @@ def permuted(table: Table, generator: np.random.Generator) -> Table:
     return table[generator.permutation(len(table))]
 
 
-def permuted_but_zero(table: Table, generator: np.random.Generator) -> Table:
-    """Rows in random order but for the first: for tables in which 0 stands apart, such as one that was never trained on it."""
-    return table[np.concatenate([[0], 1 + generator.permutation(len(table) - 1)])]
-
-
 def permuted_within_decades(
     table: Table, generator: np.random.Generator, numbers: Int[np.ndarray, " p"] | None = None
 ) -> Table:
@@ -155,6 +150,9 @@ def null_test(
         seed: Seed of the draws.
         draw: How a null table is made, if it is not in NULLS.
 
+    Rows on which the basis has no waves (0, which has no logarithm) stay as they are, and null tables are made of the others alone (but
+    white noise, which is of all): whether 0 is longer than they are would decide otherwise. `draw` gets these others.
+
     Returns:
         p-values per frequency, alone and family-wise.
 
@@ -182,7 +180,14 @@ def null_test(
     measured = _shares(flat, basis)
     make = draw or NULLS[null]
     generator = np.random.default_rng(seed)
-    drawn = np.stack([_shares(make(flat, generator), basis) for _ in range(draws)])
+    rows = slice(None) if null == "white noise" else basis.support
+
+    def drawn_table() -> np.ndarray:
+        found = flat.copy()
+        found[rows] = make(flat[rows], generator)
+        return found
+
+    drawn = np.stack([_shares(drawn_table(), basis) for _ in range(draws)])
     larger = (drawn >= measured * (1 - 1e-12)).sum(0)
     pool = np.concatenate(
         [measured[None], drawn]

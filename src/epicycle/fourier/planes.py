@@ -53,17 +53,53 @@ def _orthonormal(directions: list[np.ndarray], inside: np.ndarray) -> np.ndarray
     return vt[s > 1e-9 * s[0]] if len(s) and s[0] > 0 else vt[:0]
 
 
+def same_waves(basis: Basis, labels: Int[np.ndarray, "p p"]) -> tuple[tuple[int, ...], ...]:
+    """Frequencies in groups whose waves of the answer are one and the same wave, ascending; those that are constant are in none.
+
+    Where the answers fall on some numbers only, several frequencies can be one function of them: on the squares, whose logarithms are
+    even, k and (p - 1)/2 - k. Every group has one frequency where the answers take all values.
+
+    Source: ours. What is counted, kept or removed by frequency would otherwise be so twice, and control sets have more directions.
+    """
+    values = np.unique(labels[labels >= 0])
+    if basis.support[values].sum() == basis.support.sum():
+        return tuple((int(k),) for k in basis.frequency)
+    spans: list[tuple[np.ndarray, list[int]]] = []
+    for k, cosine, sine in zip(basis.frequency, basis.cosine, basis.sine, strict=True):
+        known = [cosine] + ([sine] if sine >= 0 else [])
+        rows = np.concatenate([np.ones((1, len(values))), basis.rows[known][:, values]])
+        _, s, vt = np.linalg.svd(rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-300), full_matrices=False)
+        unit = vt[s > 1e-9 * s[0]]
+        if len(unit) == 1:
+            continue
+        group = next(
+            (g for other, g in spans if len(other) == len(unit) and ((other @ unit.T) ** 2).sum() > len(unit) - 1e-9),
+            None,
+        )
+        if group is None:
+            spans.append((unit, [int(k)]))
+        else:
+            group.append(int(k))
+    return tuple(tuple(group) for _, group in spans)
+
+
 class PlanePower(NamedTuple):
-    """Squared norm of the centred logits in the plane of each frequency, in total, and over how many pairs."""
+    """Squared norm of the centred logits in the plane of each frequency, in total, and over how many pairs.
+
+    `joint` is the squared norm in all planes together, which is less than the sum of `power` where they overlap; `first` marks the
+    first frequency of each wave (`same_waves`).
+    """
 
     power: Float[np.ndarray, " k"]
     total: float
     pairs: int
+    joint: float
+    first: np.ndarray
 
     @property
     def share(self) -> float:
         """Share of the logits' variance in all planes together."""
-        return float(self.power.sum() / self.total) if self.total > 0 else float("nan")
+        return self.joint / self.total if self.total > 0 else float("nan")
 
 
 def plane_power(
@@ -82,13 +118,25 @@ def plane_power(
     rows = np.concatenate(directions)
     rows -= rows.mean(1, keepdims=True)
     products = rows @ flat
+    first = (
+        np.isin(basis.frequency, [group[0] for group in same_waves(basis, labels)])
+        if plane == "answer"
+        else np.ones(len(sizes), bool)
+    )
     power, place = [], 0
     for size in sizes:  # |Q^T x|^2 with Q an orthonormal basis of these rows is x^T A^T (A A^T)^-1 A x
         here = slice(place, place + size)
         gram = rows[here] @ rows[here].T
         power.append(float(np.einsum("ic,ij,jc->", products[here], np.linalg.pinv(gram, rcond=1e-12), products[here])))
         place += size
-    return PlanePower(np.array(power), float((flat**2).sum()), len(flat))
+    own = np.repeat(first, sizes)
+    gram, known = rows[own] @ rows[own].T, products[own]
+    blocks = np.equal.outer(*2 * (np.repeat(np.arange(len(sizes)), sizes)[own],))
+    if np.abs(gram[~blocks]).max(initial=0.0) <= 1e-9 * np.abs(gram).max(initial=0.0):  # no two overlap
+        joint = float(np.sum(power, where=first))
+    else:
+        joint = float(np.einsum("ic,ic->", known, np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ known))
+    return PlanePower(np.array(power), float((flat**2).sum()), len(flat), joint, first)
 
 
 def leading_frequencies(found: PlanePower, basis: Basis) -> Int[np.ndarray, " keys"]:
@@ -96,7 +144,8 @@ def leading_frequencies(found: PlanePower, basis: Basis) -> Int[np.ndarray, " ke
 
     A frequency leads if it holds more than 1.25 times the uniform share of the plane, and is beyond noise if it holds
     more than three times 2 / pairs of all the logits' variance, which is what white-noise logits put into two
-    directions. Power spread evenly has no leader: then the basis is wrong, or every frequency is used alike.
+    directions. Power spread evenly has no leader: then the basis is wrong, or every frequency is used alike. Of frequencies that are
+    one wave (`same_waves`) the smallest can lead.
 
     Args:
         found: From `plane_power`.
@@ -104,10 +153,11 @@ def leading_frequencies(found: PlanePower, basis: Basis) -> Int[np.ndarray, " ke
 
     Source: ours. It asks the logits, and so works for every formula; `key_frequencies` asks the neurons.
     """
-    power, total, pairs = found
-    if not total > 0 or not power.sum() > 0:
+    power, total, pairs, _, first = found
+    every = float(power[first].sum())
+    if not total > 0 or not every > 0:
         return basis.frequency[:0]
-    return basis.frequency[(power > 1.25 * power.sum() / len(power)) & (power > 3 * 2 / pairs * total)]
+    return basis.frequency[first & (power > 1.25 * every / first.sum()) & (power > 3 * 2 / pairs * total)]
 
 
 def explained_by_frequency(
@@ -238,7 +288,7 @@ def plane_losses(
         basis: Basis in a and in b; pairs outside its support (a zero, in the multiplicative basis) are left out.
         keys: Key frequencies.
         plane: Waves of the sum, of the difference, or of the answer.
-        controls: Number of random frequency sets of the same size that are removed instead.
+        controls: Number of random sets of as many other frequencies that are removed instead, each another wave (`same_waves`).
         seed: Seed of the control sets.
 
     Source:
@@ -264,7 +314,8 @@ def plane_losses(
 
     own = span(keys)
     kept = own.T @ (own @ centred)
-    rest = np.setdiff1d(basis.frequency, keys)
+    others = [group[0] for group in same_waves(basis, labels)] if plane == "answer" else basis.frequency
+    rest = np.setdiff1d(others, keys)
     generator = np.random.default_rng(seed)
     count = controls if 0 < len(own) < len(flat) else 0
     blind = [np.linalg.qr(generator.standard_normal((len(flat), len(own))))[0].T for _ in range(count)]

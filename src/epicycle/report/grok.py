@@ -21,8 +21,14 @@ def _learned(grok: Grok, task: Task) -> str:
     name = " and ".join(rule.text for rule in task.rules)
     final, steps = record["final"], record["steps"]
     train, test = task.num_examples("train"), task.num_examples("test")
+    guess, looked_up = task.guessing_accuracy(), task.lookup_accuracy()
+    table = (
+        f"; trained questions of swapped or interchangeable operands, looked up: {looked_up:.1%}"
+        if looked_up > guess + 0.01
+        else ""
+    )
     scores = (f"trained on {train:,} of {train + test:,} questions, it answers {final['test_accuracy']:.1%} of the others "
-              f"(always the commonest answer: {task.guessing_accuracy():.1%})")  # fmt: skip
+              f"(always the commonest answer: {guess:.1%}{table})")  # fmt: skip
     when = "" if steps["memorised"] is None else f" It had memorised its questions by step {steps['memorised']:,}."
     if record["outcome"] == "diverged":
         return f"Training on {name} modulo {p} diverged at step {steps['trained']:,}: try a lower learning rate."
@@ -39,15 +45,23 @@ def _learned(grok: Grok, task: Task) -> str:
         return (f"A one-layer transformer reached {name} modulo {p} at step {steps['first']:,} and fell back: {scores} at step {steps['trained']:,}, and was "
                 f"last at its criterion at step {last:,}.{when} Do not quote it as learned.")  # fmt: skip
     if record["outcome"] == "grokked":
-        return (f"A one-layer transformer learned {name} modulo {p} by rule: {scores}. It grokked at step "
-                f"{steps['first']:,}.{when}")  # fmt: skip
+        held = (
+            ""
+            if steps["sustained"] == steps["first"]
+            else f", and stayed so for three evaluations in a row from step {steps['sustained']:,}"
+        )
+        how = (
+            ", which looking up could give as well"
+            if looked_up >= config_of(grok.run).schedule.grok_accuracy
+            else " by rule"
+        )
+        return (f"A one-layer transformer learned {name} modulo {p}{how}: {scores}. It grokked at step {steps['first']:,}{held}.{when}")  # fmt: skip
     if record["outcome"] == "grokked briefly":
         return (f"This transformer reached {name} modulo {p} at step {steps['first']:,}, but not for three evaluations in a "
                 f"row within its {steps['trained']:,} steps: {scores}.{when} Train it longer before calling it grokked.")  # fmt: skip
-    swap = ""
-    if all(task.is_symmetric(i) for i in range(task.num_tasks)):
-        swap = f" Knowing only that order does not matter would give {task.swap_leakage():.1%}."
-    return f"This transformer did not learn {name} modulo {p} by rule within {steps['trained']:,} steps: {scores}.{when}{swap}"
+    return (
+        f"This transformer did not learn {name} modulo {p} by rule within {steps['trained']:,} steps: {scores}.{when}"
+    )
 
 
 def verdict(circuit: Circuit) -> str:
@@ -78,18 +92,31 @@ def has_learned(grok: Grok, task: Task, index: int) -> bool:
     last = grok.run.history()[-1]
     rule = task.rules[index].text
     accuracy = last["tasks"][rule]["test_accuracy"] if "tasks" in last else last["test_accuracy"]
-    return accuracy >= (1 + task.baseline_accuracy()) / 2
+    return accuracy >= (1 + task.baseline_accuracy(index)) / 2
 
 
-def _explained(circuit: Circuit, *, is_learned: bool = True) -> str:
-    """The key frequencies, the losses with and without them, the controls, and what follows."""
+def _same(circuit: Circuit, k: int) -> list[int]:
+    """Frequencies that are one wave of the answer with k, k among them."""
+    return next((group for group in circuit.same_waves[circuit.basis] if k in group), [k])
+
+
+def _named(circuit: Circuit, k: int) -> str:
+    """A key frequency, with those that its answers cannot tell from it."""
+    others = [str(each) for each in _same(circuit, k) if each != k]
+    return f"{k} (where its answers fall the same as {' and '.join(others)})" if others else str(k)
+
+
+def _explained(circuit: Circuit, *, is_learned: bool = True, by: str = "") -> str:
+    """The key frequencies, the losses (`by` which, if not that of training) with and without them, the controls, and what follows."""
     what = verdict(circuit)
     if what == "none":
         return f"No frequency leads in its logits for {circuit.formula}, in {' or '.join(circuit.neuron_share)} basis."
     found, keys = circuit.losses[circuit.basis]["answer"], circuit.key_frequencies
     many = len(keys) != 1
     of = {"additive": "", "multiplicative": " of the discrete logarithm"}[circuit.basis]
-    waves = f"{len(keys)} wave{'s' if many else ''}{of} of the answer, k = {', '.join(map(str, keys))}"
+    waves = (
+        f"{len(keys)} wave{'s' if many else ''}{of} of the answer, k = {', '.join(_named(circuit, k) for k in keys)}"
+    )
     head = {
         "made of": f"Its answers to {circuit.formula} are made of {waves}",
         "leaned on": f"Its answers to {circuit.formula} lean on {waves}, but are not made of {'these' if many else 'this'} alone",
@@ -102,7 +129,7 @@ def _explained(circuit: Circuit, *, is_learned: bool = True) -> str:
     memory = found["memory"]
     floor = "" if memory is None else f"; {number(memory)} with the answers to untrained questions exchanged"
     return (f"{head}: with only {'those' if many else 'that'} the loss is {number(found['restricted'])} nats{where} (all logits: "
-            f"{number(found['full'])}{floor}), without {'them' if many else 'it'} the training loss goes from "
+            f"{number(found['full'])}{floor}), without {'them' if many else 'it'} the training loss{by} goes from "
             f"{number(found['full_train'])} to {number(found['excluded'])} nats; {control} (chance: "
             f"{number(math.log(circuit.modulus))}). {_nulls(circuit)}{_besides(circuit)}")  # fmt: skip
 
@@ -140,7 +167,8 @@ def _carried(circuit: Circuit) -> list[int]:
 
 def _besides(circuit: Circuit) -> str:
     """Frequencies that stand out in both tables of weights and are no keys: the answers lead with fewer than the weights have."""
-    others = [k for k in _carried(circuit) if k not in circuit.key_frequencies and _stands_out(circuit, "W_L", k)]
+    keys = {same for k in circuit.key_frequencies for same in _same(circuit, k)}
+    others = [k for k in _carried(circuit) if k not in keys and _stands_out(circuit, "W_L", k)]
     if not others:
         return ""
     many = len(others) > 1
@@ -178,11 +206,16 @@ def _lent(circuit: Circuit) -> str:
         return ""
     lent, n = _carried(circuit), circuit.period
     waves = f"k = {', '.join(map(str, lent))}" if lent else "no k"
-    a, b = (f"{m}k" if m != 1 else "k" for m in (folded(m, n) for m in circuit.multipliers[circuit.basis]))
+    a, b = ({0: "none", 1: "k"}.get(m, f"{m}k") for m in (folded(m, n) for m in circuit.multipliers[circuit.basis]))
     out = sum(_stands_out(circuit, "W_E", k) for k in range(1, n // 2 + 1))
     drawn = sum(math.comb(out, len(each)) / math.comb(n // 2, len(each)) for each in _needed(circuit).values())
     chance = f"; {out} frequencies stand out in it, and as many drawn at random have {drawn:.1f} such k on average"
-    return (f" That embedding has what {circuit.formula} needs of its operands, waves of a at {a} and of b at {b}, for {waves}"
+    needs = (
+        f"waves of a at {a} and of b at {b}"
+        if "none" not in (a, b)
+        else f"waves of {'b' if a == 'none' else 'a'} at {b if a == 'none' else a} alone"
+    )
+    return (f" That embedding has what {circuit.formula} needs of its operands, {needs}, for {waves}"
             f"{chance if a != b else ''}.")  # fmt: skip
 
 
@@ -195,11 +228,16 @@ def _unexplained(grok: Grok, task: Task) -> str:
 
 def finding(grok: Grok) -> tuple[str, ...]:
     """The sentences at the top of the report."""
+    by = (
+        " by the usual softmax (it was trained with StableMax)"
+        if config_of(grok.run).optimiser.loss == "stablemax"
+        else ""
+    )
     task = modular_task(config_of(grok.run).task)
     return (
         _learned(grok, task),
         *(sentence for sentence in (_kept(grok), _unexplained(grok, task)) if sentence),
-        *(_explained(circuit, is_learned=has_learned(grok, task, i)) for i, circuit in enumerate(grok.circuits)),
+        *(_explained(circuit, is_learned=has_learned(grok, task, i), by=by) for i, circuit in enumerate(grok.circuits)),
     )
 
 
@@ -249,8 +287,8 @@ def _doubts(grok: Grok, task: Task) -> tuple[str, ...]:
         "logits by selection. The independent evidence is the weights' spectrum against permuted numbers.",
     ]
     for index, rule in enumerate(task.rules):
-        if task.is_symmetric(index) and not is_imported and task.swap_leakage() > 0:
-            doubts.append(f"{rule.text} is symmetric, and {task.swap_leakage():.0%} of the test questions were trained on with "
+        if task.is_symmetric(index) and not is_imported and (share := task.swap_leakage(index)) > 0:
+            doubts.append(f"{rule.text} is symmetric, and {share:.0%} of its test questions were trained on with "
                           "their operands swapped. Repeat with --split-by unordered.")  # fmt: skip
     if (share := leaked(grok.run)) > 0:
         doubts.append(f"{share:.0%} of the test questions were trained on by the run that the frozen weights come from, which has a formula in common. "

@@ -351,7 +351,7 @@ def _numbers(grok: Grok, task: Task, index: int) -> Section:
     width, neurons = config.model.width, config.model.mlp_width
     return Section("numbers", "All measures, and their floors",
                    f"White noise of the same width gives FFD 1 and FCR about {fcr_of_noise(width):.3f} for W_E ({width} channels) "
-                   f"and {fcr_of_noise(neurons):.3f} for W_L ({neurons}); a Gini near "
+                   f"and {fcr_of_noise(neurons, width):.3f} for W_L ({neurons} through {width}); a Gini near "
                    f"{1 / math.sqrt(math.pi * width):.3f} is noise for W_E.", body,
                    (f"FFD counts norms above {FFD_THRESHOLD} of the maximum, cosine and sine each by their own maximum as "
                     "published; the joint form does not call an empty channel dense.",))  # fmt: skip

@@ -171,9 +171,9 @@ def _variants(form: Form, p: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarr
         h = np.full(p, -1)
         h[power] = form.h
         g1, g2 = power[form.g1], power[form.g2]
-        for g in (g1, g2):  # leading coefficients into h, where they are units
+        for g in (g1, g2):  # leading coefficients into h; a factor that vanishes has none
             c = interpolate(g)
-            lead = int(c[degree(c)])
+            lead = int(c[degree(c)]) or 1
             h = h[np.arange(p) * lead % p]
             g[:] = g * pow(lead, -1, p) % p
         found.append((g1, g2, h))

@@ -178,12 +178,10 @@ class Task:
             tasks.append(np.full(len(rows), i))
         return Examples(np.concatenate(tokens), np.concatenate(labels), np.concatenate(tasks))
 
-    def swap_leakage(self) -> float:
-        """Share of test questions trained on in another order: what knowing only that it does not matter can answer."""
-        key = self._key(np.sort(self.operands, 1))
-        return float(
-            np.mean([np.isin(key[test], key[train]).mean() for train, test in zip(self.train, self.test, strict=True)])
-        )
+    def swap_leakage(self, index: int | None = None) -> float:
+        """Share of test questions trained on in another order: what knowing only that it does not matter can answer. Of one formula, or the mean."""
+        key, which = self._key(np.sort(self.operands, 1)), range(self.num_tasks) if index is None else [index]
+        return float(np.mean([np.isin(key[self.test[i]], key[self.train[i]]).mean() for i in which]))
 
     def _key(self, operands: np.ndarray) -> np.ndarray:
         """One integer per row of operands."""
@@ -205,15 +203,16 @@ class Task:
         ]
         return float(np.mean([count.max() / count.sum() for count in counts]))
 
-    def baseline_accuracy(self) -> float:
+    def baseline_accuracy(self, index: int | None = None) -> float:
         """Share of the test questions that memory, order and one constant give: the most that needs no rule.
 
         A question that was trained on with operands exchanged whose order does not matter (all of a symmetric formula, a and b of
         a^2 + b^2 + c) is answered from memory; all others get the answer that is commonest among them. Best accuracies of runs that did
-        not grok are to be held against this. Mean over formulas.
+        not grok are to be held against this. Of one formula, or the mean.
         """
-        ordered = [_sorted_within(self.operands, self.exchangeable(i)) for i in range(self.num_tasks)]
-        return float(np.mean([self._from_memory(i, self._key(operands)) for i, operands in enumerate(ordered)]))
+        which = range(self.num_tasks) if index is None else [index]
+        ordered = [(i, _sorted_within(self.operands, self.exchangeable(i))) for i in which]
+        return float(np.mean([self._from_memory(i, self._key(operands)) for i, operands in ordered]))
 
     def lookup_accuracy(self, index: int | None = None) -> float:
         """Share of the test questions answered by a trained question of interchangeable numbers; all others get one constant.
