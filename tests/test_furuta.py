@@ -805,6 +805,46 @@ def test_parts_of_the_logits():
     )  # all of it lies outside the planes of the sum
 
 
+@pytest.mark.parametrize(("alpha", "beta"), [(1, 1), (2, 3)])
+def test_parts_of_a_linear_formula_are_those_of_its_answer(alpha, beta):
+    """However it is spelled; for a + b the planes of the sum."""
+    from epicycle.analysis.decomposition import decompose
+
+    p = 31
+    a, b, c = np.ogrid[:p, :p, :p]
+    wave = lambda k: np.cos(2 * np.pi * k * (alpha * a + beta * b - c) / p)  # noqa: E731
+    labels = (alpha * a + beta * b)[..., 0] % p
+    logits = 20.0 * (wave(3) + wave(7)) + 4.0 * wave(5)
+    found = decompose(logits, labels, (3, 7), "answer", controls=20)
+    assert found.losses["key + non-key"] == pytest.approx(found.losses["key + non-key + residual"], rel=1e-9)
+    assert found.dependent == (5,) and found.losses["residual"] == pytest.approx(math.log(p))
+    others = decompose(logits, labels, (3, 7), "sum", controls=20)
+    if alpha == beta:
+        assert others.losses == pytest.approx(found.losses) and others.rises == pytest.approx(found.rises, abs=1e-12)
+    else:
+        assert others.losses["key"] == pytest.approx(math.log(p))  # nothing of it lies there
+
+
+def test_parts_of_a_product_and_of_none():
+    from epicycle.analysis.decomposition import decompose
+    from epicycle.errors import DataError
+    from epicycle.fourier.bases import multiplicative
+
+    p, basis = 31, multiplicative(31)
+    labels = np.outer(np.arange(p), np.arange(p)) % p
+    rows = lambda k: basis.rows[[basis.cosine[k - 1], basis.sine[k - 1]]]  # noqa: E731
+    wave = lambda k: 15 * np.einsum("fab,fc->abc", rows(k)[:, labels], rows(k))  # noqa: E731  cos of a distance of logarithms
+    logits = 20.0 * (wave(2) + wave(7)) + 4.0 * wave(5)
+    found = decompose(logits, labels, (2, 7), "answer", basis=basis, controls=20)
+    assert found.basis == "multiplicative" and found.dependent == (5,)
+    inside = logits[1:, 1:].reshape(-1, p), labels[1:, 1:].reshape(-1)
+    top = np.log(np.exp(inside[0]).sum(1)) - inside[0][np.arange(900), inside[1]]  # nothing is outside the planes
+    assert found.losses["key + non-key"] == pytest.approx(top.mean(), rel=1e-9)
+    squares = (np.arange(p)[:, None] ** 2 + np.arange(p) ** 2) % p
+    with pytest.raises(DataError, match="whose waves overlap"):
+        decompose(logits, squares, (2, 7), "answer")
+
+
 def test_cells_of_the_tables(study):
     claim = claim_named("A5:2*a + b")
     assert [c.fraction for c in claim.conditions] == list(FRACTIONS)

@@ -14,8 +14,8 @@ from epicycle.analysis.circuit import Circuit
 from epicycle.analysis.grok import Grok, config_of
 from epicycle.analysis.progress import pair_grid
 from epicycle.errors import DataError
-from epicycle.fourier.bases import additive
-from epicycle.fourier.planes import Plane, cross_entropy, plane_directions
+from epicycle.fourier.bases import BASES, Basis, additive
+from epicycle.fourier.planes import Plane, cross_entropy, plane_directions, same_waves
 from epicycle.models.sites import grids
 from epicycle.results import Result
 from epicycle.tasks.modular import modular_task
@@ -34,15 +34,17 @@ class Decomposition(Result):
     removal from the logits of all frequencies (key + non-key, without the residual) raises the loss by more than 1e-9; `rises` has that
     rise for every frequency in the order of `frequency`, `controls` for random planes: taking anything at all from logits that are right
     costs something, often more than 1e-9.
-    Planes are those of the sum, or of the difference.
+    Planes are those of the sum or of the difference, and of any other formula that is linear in its operands those of the answer; of
+    one that is linear in their logarithms in the multiplicative `basis`, over pairs without a zero.
 
     The paper says that removing one worsens the restricted loss, whose logits are the keys alone and have no other frequency to
     remove; its table has key + non-key, which is read here. A small loss of the key part shows that it suffices, not how it is made.
     """
 
-    schema: ClassVar[int] = 4
+    schema: ClassVar[int] = 5
     formula: str
     plane: str
+    basis: str
     keys: tuple[int, ...]
     losses: dict[str, float]
     dependent: tuple[int, ...]
@@ -58,6 +60,7 @@ def decompose(
     plane: Plane,
     formula: str = "",
     *,
+    basis: Basis | None = None,
     controls: int | None = None,
     seed: int = 0,
 ) -> Decomposition:
@@ -66,26 +69,28 @@ def decompose(
     Args:
         logits: (p, p, p), first operand, second operand, answer.
         labels: Right answers (p, p), all defined.
-        keys: Key frequencies in the additive basis.
-        plane: sum or difference.
+        keys: Key frequencies in the basis.
+        plane: sum or difference; answer where the answers' waves are at right angles, as those of a linear formula are.
         formula: For the record.
+        basis: Additive if not given. Pairs outside its support are left out.
         controls: How many random planes are removed; if not given, 19 for each frequency that is no key. A random plane cuts into the
             keys, too, which a frequency that is no key does not: one that means nothing is above all of them in less than one run of twenty.
         seed: Of these.
 
     Raises:
-        DataError: Some pair has no answer.
+        DataError: Some pair has no answer, or waves overlap.
     """
-    p = len(logits)
     if (labels < 0).any():
         raise DataError(
             f"got {int((labels < 0).sum())} pairs without an answer; expected all p^2. Choose a formula that is defined everywhere."
         )
-    basis = additive(p)
-    flat, answer = logits.reshape(p * p, -1).astype(np.float64), labels.reshape(-1)
+    basis = additive(len(logits)) if basis is None else basis
+    inside = np.outer(basis.support, basis.support)
+    flat, answer = logits[inside].astype(np.float64), labels[inside]
     mean = flat.mean(0)
     centred = flat - mean
-    spans = {int(k): plane_directions(basis, int(k), plane, labels).reshape(-1, p * p) for k in basis.frequency}
+    frequency = np.array([group[0] for group in same_waves(basis, labels)]) if plane == "answer" else basis.frequency
+    spans = {int(k): _unit(plane_directions(basis, int(k), plane, labels)[:, inside], plane) for k in frequency}
     of = lambda k: spans[k].T @ (spans[k] @ centred)  # noqa: E731  made anew each time: all at once would be p/2 arrays of p^3
     zero = np.zeros_like(centred)
     pieces = {
@@ -98,22 +103,34 @@ def decompose(
     waves = mean + pieces["key"] + pieces["non-key"]
     varied = waves - mean
     whole = losses["key + non-key"]
-    rises = np.array([cross_entropy(waves - of(int(k)), answer) - whole for k in basis.frequency])
+    rises = np.array([cross_entropy(waves - of(int(k)), answer) - whole for k in frequency])
     generator = np.random.default_rng(seed)
-    controls = 19 * (len(basis.frequency) - len(set(keys))) if controls is None else controls
-    blind = (np.linalg.qr(generator.standard_normal((p * p, 2)))[0].T for _ in range(controls))
+    controls = 19 * (len(frequency) - len(set(keys))) if controls is None else controls
+    blind = (np.linalg.qr(generator.standard_normal((len(flat), 2)))[0].T for _ in range(controls))
     return Decomposition(
-        formula=formula, plane=plane, keys=tuple(keys), losses=losses, frequency=basis.frequency, rises=rises,
-        dependent=tuple(int(k) for k, rise in zip(basis.frequency, rises, strict=True) if k not in keys and rise > DEPENDENT),
+        formula=formula, plane=plane, basis=basis.name, keys=tuple(keys), losses=losses, frequency=frequency, rises=rises,
+        dependent=tuple(int(k) for k, rise in zip(frequency, rises, strict=True) if k not in keys and rise > DEPENDENT),
         controls=np.array([cross_entropy(waves - unit.T @ (unit @ varied), answer) - whole for unit in blind]),
     )  # fmt: skip
 
 
+def _unit(rows: np.ndarray, plane: Plane) -> np.ndarray:
+    """Waves of unit norm; those of the sum and the difference are already."""
+    if plane != "answer":
+        return rows
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    if abs(rows @ rows.T - np.eye(len(rows))).max() > 1e-6 or abs(rows.mean(1)).max() > 1e-6:
+        raise DataError(
+            "got answers that are unequally often, whose waves overlap; expected those of a linear formula. Look at restricted and excluded loss."
+        )
+    return rows
+
+
 def decomposition_of(grok: Grok, index: int = 0, *, again: bool = False) -> Decomposition:
-    """Decomposition of a finished run in the plane of the difference for a - b, else of the sum; kept beside its circuit.
+    """Decomposition of a finished run on a formula that is linear in its operands, or in their logarithms; kept beside its circuit.
 
     Raises:
-        DataError: The run has no circuit.
+        DataError: The run has no circuit, or its formula is not linear: waves of its answers overlap, and have no parts.
     """
     if not grok.circuits:
         raise DataError(
@@ -130,10 +147,20 @@ def decomposition_of(grok: Grok, index: int = 0, *, again: bool = False) -> Deco
         )
     tokens, labels, _ = pair_grid(task, config, index)
     logits, _ = grids(grok.run.weights(), tokens, task.config.modulus, config.model.attention)
-    plane: Plane = "difference" if circuit.formula == "a - b" else "sum"
-    found = decompose(
-        logits, labels, circuit.key_frequencies if circuit.basis == "additive" else (), plane, circuit.formula
-    )
+    name = next((each for each in ("additive", "multiplicative") if any(circuit.multipliers.get(each, ()))), None)
+    if name is None:
+        raise DataError(
+            f"got run {grok.run.id} on {circuit.formula}; expected a formula that is linear in its operands, or in their logarithms, since waves of other answers overlap and have no parts. Look at its restricted and excluded losses."
+        )
+    basis = BASES[name](task.config.modulus)
+    alpha, beta = (m % int(basis.support.sum()) for m in circuit.multipliers[name])
+    plane: Plane = "answer"
+    if name == "additive" and 1 in (alpha, beta) and (alpha - beta) % circuit.modulus == 0:
+        plane = "sum"
+    elif name == "additive" and 1 in (alpha, beta) and (alpha + beta) % circuit.modulus == 0:
+        plane = "difference"
+    keys = circuit.key_frequencies if circuit.basis == name else ()
+    found = decompose(logits, labels, keys, plane, circuit.formula, basis=basis)
     found.save(_place(grok, index))
     return found
 

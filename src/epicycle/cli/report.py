@@ -85,7 +85,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
         progress = StageProgress()
         grok = analyse_run(found, again=options.again, stage=progress)
-        for index in range(max(len(grok.circuits), 1) if options.parts else 0):
+        linear = [i for i, each in enumerate(grok.circuits) if any(map(any, each.multipliers.values()))] or [0]
+        for index in (
+            linear if options.parts else ()
+        ):  # of a formula that is not linear it says why not, if there is no other
             progress("cutting the logits", index, len(grok.circuits))
             decomposition_of(grok, index, again=options.again)
         path = write_report(grok)

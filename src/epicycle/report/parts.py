@@ -14,20 +14,20 @@ def parts_section(grok: Grok, task: Task, index: int) -> Section | None:
     found = kept_decomposition(grok, index)
     if found is None:
         return None
-    train = grok.circuits[index].losses["additive"]["answer"]["full_train"]
+    train = grok.circuits[index].losses[found.basis]["answer"]["full_train"]
     rows = [["training pairs, all parts", train], *([name, loss] for name, loss in found.losses.items())]
-    keys = ", ".join(map(str, found.keys)) or "none in the additive basis"
+    keys = ", ".join(map(str, found.keys)) or f"none in the {found.basis} basis"
     body = table(
         ["parts kept", "loss (nats)"],
         rows,
-        f"Key frequencies: {keys}; plane of the {found.plane}. Over all pairs but for the first row.",
+        f"Key frequencies: {keys}; {found.basis} basis, plane of the {found.plane}. Over all pairs{' without a zero' * (found.basis == 'multiplicative')} but for the first row.",
     )
     others = ~np.isin(found.frequency, found.keys)
     worst = float(found.controls.max(initial=0.0))
     order = np.argsort(-found.rises[others])[:12]
     each = [[f"k = {found.frequency[others][i]}", float(found.rises[others][i]), "yes" if found.rises[others][i] > worst else "no"] for i in order]  # fmt: skip
     body += table(["without it", "rise of the loss (nats)", "above every random plane"], each,
-                  f"The twelve frequencies, of those that are no keys, whose removal from key + non-key costs most. The worst of {len(found.controls)} random planes costs {worst:.3g}.")  # fmt: skip
+                  f"Frequencies that are no keys whose removal from key + non-key costs most, at most twelve. The worst of {len(found.controls)} random planes costs {worst:.3g}.")  # fmt: skip
     if found.formula in PARTS and task.config.modulus == 97:
         body += table(
             ["published", *PARTS[found.formula]],
