@@ -14,7 +14,7 @@ from epicycle.studies.stored import Ledger
 
 COUNTING = (
     "Of a seed that several ledgers have, readings that say the same count once. Those that differ all count, and so does one that was still open at a step by which the run of another ledger had "
-    "grokked: these are two trainings of one seed, since processors round differently, and to keep one of them would choose by the outcome."
+    "grokked: these are two trainings of one seed, since versions and, before the compiled step was the same on all, processors round differently, and to keep one of them would choose by the outcome."
 )
 
 

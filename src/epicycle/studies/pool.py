@@ -1,8 +1,8 @@
 """One ledger of several: readings of seeds that were trained in different places, graded together.
 
 Of a seed that several ledgers have, readings that say the same count once. Those that differ all count: two ledgers that contradict each
-other, and one that was still open at a step by which the other's run had grokked, are two trainings of one seed (processors round
-differently), and to keep one of them would choose by the outcome. Readings are pooled only where statement, rule and the settings that
+other, and one that was still open at a step by which the other's run had grokked, are two trainings of one seed (versions and, before the
+compiled step was the same on all, processors round differently), and to keep one of them would choose by the outcome. Readings are pooled only where statement, rule and the settings that
 they depend on are the same.
 """
 
@@ -191,7 +191,7 @@ def _order(claim: str) -> tuple[str, int, str]:
 def trainings(ledgers: Sequence[Ledger]) -> list[Training]:
     """Every training once, as far as any ledger followed it: a run cut at a fixed step is the beginning of a longer one.
 
-    Processors round differently, so that one seed can go several ways: runs that grokked at different steps are different trainings, and so
+    Versions round differently, so that one seed can go several ways: runs that grokked at different steps are different trainings, and so
     is one without a grok that was looked at beyond those steps.
     """
     found: dict[tuple[Any, ...], list[Training]] = {}
