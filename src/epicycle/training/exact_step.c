@@ -34,6 +34,7 @@
 #endif
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
 #define LINE ((int)(64 / sizeof(REAL))) /* lanes of the widest vectors: what depends on a width depends on this one */
+#define PARTS (64 / VECTOR_BYTES)       /* vectors of a line */
 #define INLINE static inline __attribute__((always_inline))
 #define TILE_ROWS 6
 #define TILE_VECTORS 4
@@ -44,7 +45,7 @@
 #define MAX_MIXED 256 /* positions x heads */
 
 typedef REAL vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
-typedef REAL line __attribute__((vector_size(64), aligned(sizeof(REAL)), may_alias));
+typedef REAL lanes __attribute__((vector_size(VECTOR_BYTES))); /* in registers; arrays of `vec` were kept in memory */
 typedef double vecd __attribute__((vector_size(64)));
 typedef int64_t veci __attribute__((vector_size(64)));
 typedef double vecd_unaligned __attribute__((vector_size(64), aligned(8), may_alias));
@@ -52,7 +53,7 @@ typedef double vecd_unaligned __attribute__((vector_size(64), aligned(8), may_al
 #define PICK(mask, yes, no) ((__typeof__(yes))(((mask) & (__typeof__(mask))(yes)) | (~(mask) & (__typeof__(mask))(no))))
 #define LOAD(p) (*(const vec *)(p))
 #define STORE(p, v) (*(vec *)(p) = (v))
-#define BROADCAST(x) ((x) - (vec){0})
+#define BROADCAST(x) ((x) - (lanes){0})
 
 /* a b + c, rounded once. A product that is added to something is written with one of these, or it is rounded twice: the compiler chooses
  * nothing (-ffp-contract=off), as it would by what a processor is tuned for. */
@@ -75,28 +76,23 @@ typedef double vecd_unaligned __attribute__((vector_size(64), aligned(8), may_al
 #define FUSED 0
 #endif
 
-INLINE vec fused(vec a, vec b, vec c) {
+INLINE lanes fused(lanes a, lanes b, lanes c) {
 #if FUSED
-  return sizeof(REAL) == 4 ? (vec)FUSED_FLOATS(a, b, c) : (vec)FUSED_DOUBLES(a, b, c);
+  return sizeof(REAL) == 4 ? (lanes)FUSED_FLOATS(a, b, c) : (lanes)FUSED_DOUBLES(a, b, c);
 #else
   return a * b + c;
 #endif
 }
 
-INLINE line fused_line(line a, line b, line c) {
-  union { line whole; vec part[64 / VECTOR_BYTES]; } x = {a}, y = {b}, z = {c};
-#pragma GCC unroll 4
-  for (int i = 0; i < 64 / VECTOR_BYTES; i++) z.part[i] = fused(x.part[i], y.part[i], z.part[i]);
-  return z.whole;
-}
-
 INLINE vecd fused8(vecd a, vecd b, vecd c) {
-#if FUSED
-  typedef double native __attribute__((vector_size(VECTOR_BYTES)));
-  union { vecd whole; native part[64 / VECTOR_BYTES]; } x = {a}, y = {b}, z = {c};
+#if FUSED && VECTOR_BYTES == 64
+  return (vecd)FUSED_DOUBLES(a, b, c);
+#elif FUSED
+  typedef double native __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
+  vecd r;
 #pragma GCC unroll 4
-  for (int i = 0; i < 64 / VECTOR_BYTES; i++) z.part[i] = (native)FUSED_DOUBLES(x.part[i], y.part[i], z.part[i]);
-  return z.whole;
+  for (int i = 0; i < PARTS; i++) ((native *)&r)[i] = (native)FUSED_DOUBLES(((native *)&a)[i], ((native *)&b)[i], ((native *)&c)[i]);
+  return r;
 #else
   return a * b + c;
 #endif
@@ -177,18 +173,18 @@ enum { SET, ADD, MASK }; /* MASK: C = product where C > 0, else 0 (the derivativ
 
 INLINE void tile(int mr, int nv, int64_t K, const REAL *A, int64_t ra, int64_t ca, const REAL *B, int64_t ldb, REAL *C,
                  int64_t ldc, int mode) {
-  vec acc[TILE_ROWS][TILE_VECTORS];
+  lanes acc[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 8
   for (int i = 0; i < mr; i++)
 #pragma GCC unroll 8
-    for (int j = 0; j < nv; j++) acc[i][j] = (vec){0};
+    for (int j = 0; j < nv; j++) acc[i][j] = (lanes){0};
   for (int64_t k = 0; k < K; k++) {
-    vec b[TILE_VECTORS];
+    lanes b[TILE_VECTORS];
 #pragma GCC unroll 8
     for (int j = 0; j < nv; j++) b[j] = LOAD(B + k * ldb + j * LANES);
 #pragma GCC unroll 8
     for (int i = 0; i < mr; i++) {
-      vec a = BROADCAST(A[i * ra + k * ca]);
+      lanes a = BROADCAST(A[i * ra + k * ca]);
 #pragma GCC unroll 8
       for (int j = 0; j < nv; j++) acc[i][j] = fused(a, b[j], acc[i][j]);
     }
@@ -285,10 +281,10 @@ INLINE vecd exp8(vecd x) {
   return PICK(tiny, (vecd){0}, p);
 }
 
-INLINE REAL lane_sum(line v) {
+INLINE REAL lane_sum(const vec *v) { /* of a line */
   REAL s = 0;
 #pragma GCC unroll 16
-  for (int i = 0; i < LINE; i++) s += v[i];
+  for (int i = 0; i < LINE; i++) s += v[i / LANES][i % LANES];
   return s;
 }
 
@@ -420,16 +416,18 @@ INLINE void mix(int64_t W, int64_t m, int64_t J, const REAL *R, const REAL *cons
 
 /* out[j] = Z . row[j] for n rows, and, where accumulate, drow[j] += a[j] Z. */
 INLINE void unmix(int n, int accumulate, int64_t W, const REAL *Z, const REAL *row, const REAL *a, REAL *drow, REAL *out) {
-  line dot[4] = {{0}, {0}, {0}, {0}};
-  for (int64_t c = 0; c < W; c += LINE) {
-    line z = *(const line *)(Z + c);
+  vec dot[4][PARTS] = {{{0}}};
+  for (int64_t c = 0; c < W; c += LINE)
 #pragma GCC unroll 4
-    for (int j = 0; j < n; j++) {
-      line *d = (line *)(drow + j * W + c);
-      dot[j] = fused_line(z, *(const line *)(row + j * W + c), dot[j]);
-      if (accumulate) *d = fused_line(a[j] - (line){0}, z, *d);
+    for (int part = 0; part < PARTS; part++) {
+      const int64_t at = c + part * LANES;
+      vec z = LOAD(Z + at);
+#pragma GCC unroll 4
+      for (int j = 0; j < n; j++) {
+        dot[j][part] = fused(z, LOAD(row + j * W + at), dot[j][part]);
+        if (accumulate) STORE(drow + j * W + at, fused(BROADCAST(a[j]), z, LOAD(drow + j * W + at)));
+      }
     }
-  }
   for (int j = 0; j < n; j++) out[j] = lane_sum(dot[j]);
 }
 
