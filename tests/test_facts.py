@@ -456,7 +456,9 @@ def test_the_obvious_witness_comes_first(text, modulus, kind, expected, capsys):
 def test_a_factor_that_vanishes_has_a_form_too(text, modulus):
     """a^3 = a modulo 3: a product of nothing, with no leading coefficient to take out."""
     found = task_facts(modular_task(TaskConfig(formulas=(text,), modulus=modulus, train_fraction=0.5)))
-    assert found.product.kind == "product" and set(witness(found.product)) >= {"g1", "g2", "h"}
+    form = found.product
+    assert form.kind == "product" and set(witness(form)) >= {"g1", "g2", "h"}
+    np.testing.assert_array_equal(form.h[np.outer(form.g1, form.g2) % modulus], np.zeros((modulus, modulus)))
 
 
 def test_baselines_of_one_formula_of_a_mixture():

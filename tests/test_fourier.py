@@ -107,20 +107,33 @@ def test_answer_plane_is_the_sum_plane_for_addition():
 
 
 @pytest.mark.parametrize(
-    ("text", "p", "basis", "expected"),
+    ("answer", "p", "basis", "expected"),
     [
-        ("sum", 23, "additive", [(k,) for k in range(1, 12)]),
-        ("square of the sum", 23, "multiplicative", [*((k, 11 - k) for k in range(1, 6)), (11,)]),  # squares have even logarithms
-        ("sixth power of the sum", 31, "multiplicative", [(1, 4, 6, 9, 11, 14), (2, 3, 7, 8, 12, 13), (5, 10, 15)]),  # multiples of 6
-        ("square of the sum", 23, "additive", [(k,) for k in range(1, 12)]),
-        ("nought", 23, "additive", []),
+        (lambda a, b: a + b, 23, "additive", [(k,) for k in range(1, 12)]),
+        # squares have even logarithms; 11 tells only whether the sum is 0
+        (lambda a, b: (a + b) ** 2, 23, "multiplicative", [*((k, 11 - k) for k in range(1, 6)), (11,)]),
+        (lambda a, b: (a * b) ** 2, 23, "multiplicative", [(k, 11 - k) for k in range(1, 6)]),  # which it never is here
+        # sixth powers have logarithms that are multiples of 6 modulo 30
+        (lambda a, b: (a + b) ** 6, 31, "multiplicative", [(1, 4, 6, 9, 11, 14), (2, 3, 7, 8, 12, 13), (5, 10, 15)]),
+        # 1 and -1 and 0: odd frequencies tell the signs apart, even ones whether it is 0
+        (lambda a, b: (a + b) ** 11, 23, "multiplicative", [(1, 3, 5, 7, 9, 11), (2, 4, 6, 8, 10)]),
+        (lambda a, b: (a + b) ** 2, 23, "additive", [(k,) for k in range(1, 12)]),
+        (lambda a, b: 0 * a * b, 23, "additive", []),
     ],
-)  # fmt: skip
-def test_frequencies_that_are_one_wave_of_the_answer(text, p, basis, expected):
-    """In closed form. 11 of the squares, and 5, 10, 15 of the sixth powers, tell only whether the sum is 0."""
-    a, power = np.arange(p), {"sum": 1, "square of the sum": 2, "sixth power of the sum": 6}.get(text)
-    labels = np.zeros((p, p), int) if power is None else (a[:, None] + a) ** power % p
+)
+def test_frequencies_that_are_one_wave_of_the_answer(answer, p, basis, expected):
+    a = np.arange(p).astype(object)
+    labels = (answer(a[:, None], a) % p).astype(int)
     assert planes.same_waves(bases.BASES[basis](p), labels) == tuple(expected)
+
+
+def test_a_single_wave_leads():
+    """(a + b)^22 modulo 23 is 1, but where the sum is 0: every wave is the same one, and all there is."""
+    p, basis = 23, bases.additive(23)
+    labels = np.where(np.add.outer(np.arange(p), np.arange(p)) % p == 0, 0, 1)
+    logits = np.eye(p)[labels] * 5
+    found = planes.plane_power(logits, labels, basis, "answer")
+    assert found.share == pytest.approx(1) and planes.leading_frequencies(found, basis).tolist() == [1]
 
 
 @pytest.mark.parametrize("basis", ["additive", "multiplicative"])
@@ -155,14 +168,18 @@ def test_control_sets_are_other_waves_than_the_keys():
     # the waves of the answer overlap a little, since 0 is the answer less often than a square is
     assert max(found.control) < found.full + 0.01
     np.testing.assert_allclose(found.excluded_each, found.excluded)
+    other = planes.plane_losses(logits, labels, np.ones((p, p), bool), basis, np.array([9]), "answer", controls=60)
+    assert (other.excluded, max(other.control)) == pytest.approx(
+        (found.excluded, max(found.control))
+    )  # by its other name
 
 
 def test_a_long_zero_makes_no_frequency_stand_out_among_logarithms():
-    """0 has no logarithm: how long its row is changes no p-value. White noise over all numbers has no such row."""
+    """0 has no logarithm: how long its row is changes no p-value."""
     table = np.random.default_rng(3).standard_normal((23, 16))
     longer = table.copy()
     longer[0] *= 30
-    for null in ("permuted", "within decades", "ramp"):
+    for null in nulls.NULLS:
         one, other = (nulls.null_test(t, bases.multiplicative(23), null, 99) for t in (table, longer))
         np.testing.assert_array_equal(one.p_value, other.p_value)
 

@@ -34,6 +34,7 @@ from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, HELPED, claims_of,
 from epicycle.studies.furuta2024_published import FRACTIONS, SCRATCH, SMALLEST, SOURCES, published_cell
 from epicycle.studies.ledger import Reading, grade
 from epicycle.sweep.grid import Condition
+from epicycle.tasks.modular import TaskConfig, modular_task
 from epicycle.tasks.operation_names import OPERATIONS
 from epicycle.training.config import to_dict
 
@@ -841,8 +842,36 @@ def test_parts_of_a_product_and_of_none():
     top = np.log(np.exp(inside[0]).sum(1)) - inside[0][np.arange(900), inside[1]]  # nothing is outside the planes
     assert found.losses["key + non-key"] == pytest.approx(top.mean(), rel=1e-9)
     squares = (np.arange(p)[:, None] ** 2 + np.arange(p) ** 2) % p
-    with pytest.raises(DataError, match="whose waves overlap"):
+    with pytest.raises(DataError, match="so that their waves overlap"):
         decompose(logits, squares, (2, 7), "answer")
+
+
+@pytest.mark.parametrize(
+    ("text", "p", "basis"),
+    [
+        ("a/b", 23, "multiplicative"),
+        ("a^2*b^2", 17, "multiplicative"),
+        ("a^3 + 2*b", 31, "additive"),
+        ("2*a + 2*b", 8, "additive"),
+    ],
+)
+def test_formulas_that_take_their_answers_equally_often_have_parts(text, p, basis):
+    """A quotient has no answer where b is 0, squares have waves of one phase, a^3 + 2b is not linear: the parts add up to all logits' loss."""
+    from epicycle.analysis.decomposition import decompose
+    from epicycle.fourier.bases import BASES
+
+    task = modular_task(TaskConfig(formulas=(text,), modulus=p))
+    labels = np.full((p, p), -1)
+    labels[tuple(task.operands.T)] = np.where(task.defined[0], task.labels[0], -1)
+    logits = np.random.default_rng(0).standard_normal((p, p, p))
+    found = decompose(logits, labels, (), "answer", basis=BASES[basis](p), controls=3)
+    inside = np.outer(BASES[basis](p).support, BASES[basis](p).support)
+    flat, right = logits[inside], labels[inside]
+    values = np.unique(right)
+    means = {v: flat[right == v].mean(0) for v in values}
+    kept = np.stack([means[v] for v in right])  # waves of the answer are all functions of it
+    loss = np.log(np.exp(kept).sum(1)) - kept[np.arange(len(kept)), right]
+    assert found.losses["non-key"] == pytest.approx(loss.mean(), rel=1e-9)
 
 
 def test_cells_of_the_tables(study):
@@ -946,6 +975,19 @@ def test_a_diverged_run_does_not_end_the_ledger(study):
     again = Study(found.run, PRESET, (TIMES,))
     assert verdict("C11c", again).verdict == "confirmed"
     assert verdict("C12c", again).verdict == "refuted"
+
+
+def test_a_study_of_before_there_was_a_choice_finds_its_transfers(tmp_path):
+    """They were drawn by the checkpoint, and are other runs than those of today."""
+    transfers = {seed: transfer("a + b", "2*a + b", "embedding") for seed in PRESET.seeds}
+    run = furuta2024._study_run(PRESET, tuple(transfers.values()), tmp_path, None, ["C27a"])
+    record = run.record()
+    for drawn_by in ("run", "checkpoint"):
+        found = furuta2024.read_study(run).configs
+        assert {each.frozen.drawn_by for each in found.values() if each.frozen} == {drawn_by}
+        del record["config"]["resolved"]["drawn_by"]
+        run.update(config=record["config"])
+        record["config"]["resolved"]["drawn_by"] = "run"
 
 
 def test_moduli_are_kept_apart(tmp_path):

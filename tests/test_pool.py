@@ -207,6 +207,18 @@ def test_a_seed_that_went_two_ways_is_two_trainings(tmp_path):
     assert found[:5] == [(0, 5_000, 10_000), (0, 5_200, 9_000), (0, None, 30_000), (1, 6_000, 8_000), (1, None, 6_000)]
 
 
+def test_two_beginnings_beside_one_checkpoint_are_two_trainings(tmp_path):
+    """One drawn by the bytes of the checkpoint, one by its run: the shorter is no beginning of the longer."""
+    paths = []
+    for name, trained, source in (("old", 20_000, {}), ("new", 30_000, {"lineage": "01234567"})):
+        path = ledger(tmp_path / f"{name}.json", [is_open(0)], runs=[(0, None, trained)])
+        numbers = json.loads(path.read_text())
+        numbers["runs"][0]["source"] = {"id": "a+b", "sha256": "ab" * 32, "step": 10_000, **source}
+        path.write_text(json.dumps(numbers))
+        paths.append(path)
+    assert [t.trained for t in trainings(read_ledgers(paths))] == [20_000, 30_000]
+
+
 @pytest.mark.parametrize("paper", ["furuta2024", "zhou2024"])
 def test_the_order_of_committed_ledgers_changes_no_verdict(paper):
     paths = sorted(RESULTS.glob(f"{paper}-*.json"))

@@ -97,7 +97,10 @@ def test_several_experiments_are_no_sample_of_one(tiny, tmp_path, capsys):
     assert main(["runs", "--out", str(tmp_path), "--group-by", "formula", "--json"]) == 0
     said = capsys.readouterr()
     [group] = json.loads(said.out)["groups"]
-    assert group["mixed"] == ["width", "frozen", "source_run", "afresh"] and group["low"] is group["high"] is None
+    assert (
+        group["mixed"] == ["width", "frozen", "source_run", "afresh", "drawn_by"]
+        and group["low"] is group["high"] is None
+    )
     assert "differ in width, frozen, source_run" in said.err
     assert (
         main(["runs", "--out", str(tmp_path), "--group-by", "width,source_run", "--where", "width=128", "--json"]) == 0

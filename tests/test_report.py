@@ -183,6 +183,12 @@ def test_nothing_is_said_of_how_a_memoriser_answers(runs):
     task = modular_task(config_of(mixture.run).task)
     tasks = {"tasks": {"a + b": {"test_accuracy": 1.0}, "a*b": {"test_accuracy": 0.2}}}
     assert [has_learned(_with(mixture, tasks), task, i) for i in (0, 1)] == [True, False]
+    own = [(1 + task.baseline_accuracy(i)) / 2 for i in (0, 1)]
+    assert own[0] != pytest.approx(own[1])
+    between = {
+        "tasks": {text: {"test_accuracy": sum(own) / 2} for text in ("a + b", "a*b")}
+    }  # what the mean would decide for both
+    assert [has_learned(_with(mixture, between), task, i) for i in (0, 1)] == [own[i] <= sum(own) / 2 for i in (0, 1)]
 
 
 def test_a_run_that_fell_back_is_not_called_learned(runs):
@@ -262,6 +268,8 @@ def test_frequencies_of_the_weights_that_do_not_lead_the_logits_are_named():
     assert _besides(circuit).startswith(" k = 7 stands out in both")
     circuit.same_waves["additive"] = [[3, 7]]  # what its answers cannot tell from a key is no other
     assert _besides(circuit) == "" and _named(circuit, 3) == "3 (where its answers fall the same as 7)"
+    p_values["additive/W_L/family"][2] = 1.0  # the network uses it by that name
+    assert "2 in W_E and 2 in W_L stand out" in _nulls(circuit)
     assert _named(circuit, 2) == "2"
     assert _nulls(circuit).startswith("Of these, 2 in W_E and 2 in W_L stand out")
 

@@ -347,7 +347,7 @@ def test_processors_of_one_name_and_two_generations_are_told_apart():
 
 
 def test_resuming_on_another_processor_is_said(cut_at, tiny, tmp_path, monkeypatch):
-    """Of the step in PyTorch; the compiled one has the same bits on all (`test_step`)."""
+    """Of the step in PyTorch; the compiled one has the same bits on all (`test_bits`)."""
     monkeypatch.setattr("epicycle.training.engine.library", lambda precision: None)
     cut_at(250, tiny(), tmp_path)
     [begun] = list_runs(tmp_path)

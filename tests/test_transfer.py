@@ -11,7 +11,7 @@ import torch
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError, RunError
 from epicycle.models.plain import forward
-from epicycle.runs.directory import trajectory
+from epicycle.runs.directory import lineage
 from epicycle.sweep.grid import grid_of
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import RECIPES, FrozenConfig, from_dict, to_dict
@@ -50,7 +50,7 @@ def test_taken_parts_stay_and_the_others_begin_afresh(tiny, source, tmp_path, pa
             assert not torch.equal(last[name], first[name])
     facts = run.record()["source"]
     step = source.checkpoint_steps()[-1]
-    chosen = {"trajectory": trajectory(source.record()["config"]["resolved"])} if afresh else {}
+    chosen = {"lineage": lineage(source.record())} if afresh else {}
     assert facts == {"id": source.id, "step": step, "outcome": source.record()["outcome"],
                      "sha256": source.record()["checkpoints"][f"step-{step:08d}.safetensors"], **chosen}  # fmt: skip
     assert set(parts) <= {*run.id.split("-")}
@@ -133,6 +133,29 @@ def test_one_seed_begins_alike_wherever_its_source_was_trained(tiny, source, tmp
             seed = int(hashlib.sha256(f"{config.seed} {sums[0]}".encode()).hexdigest()[:15], 16)
             begun = train_run(tiny("2a-b", steps=50, seed=seed), tmp_path / "plain", device="cpu").weights(0)
             assert torch.equal(here["embed.W_E"], begun["embed.W_E"])
+
+
+def test_a_transfer_of_a_transfer_begins_alike_everywhere_and_however_it_is_looked_at(
+    tiny, source, tmp_path, monkeypatch
+):
+    """Where the first source was trained by another engine, and where the second was evaluated more often."""
+    monkeypatch.setattr("epicycle.training.engine.library", lambda precision: None)
+    other = train_run(tiny("a+b"), tmp_path / "other", device="cpu")
+    begun = []
+    for run, every in ((source, 50), (other, 50), (source, 25)):
+        second = _from(tiny("2a-b", steps=50), run, "embedding")
+        second = dataclasses.replace(second, schedule=dataclasses.replace(second.schedule, evaluate_every=every))
+        middle = train_run(second, run.path.parent, device="cpu")
+        begun.append(train_run(_from(tiny("a-b", steps=50), middle, "body"), run.path.parent, device="cpu").weights(0))
+    for each in begun[1:]:
+        assert torch.equal(begun[0]["embed.W_E"], each["embed.W_E"])
+
+
+def test_nothing_is_drawn_where_nothing_begins_afresh(source):
+    """One configuration, one id."""
+    for more in ({"source": source.id, "afresh": False}, {"source": "random"}):
+        frozen = FrozenConfig(parts=("body",), drawn_by="checkpoint", **more)
+        assert frozen == FrozenConfig(parts=("body",), **more)
 
 
 def test_stacked_transfers_equal_single_ones(tiny, source, tmp_path, monkeypatch):

@@ -177,7 +177,10 @@ def analyse(
         found["answer_power"][name] = power.power
         found["answer_share"][name] = power.share
         found["same_waves"][name] = [list(group) for group in same_waves(basis, labels) if len(group) > 1]
-        unevenness[name], leading[name] = gini(power.power[power.first]), leading_frequencies(power, basis)
+        unevenness[name], leading[name] = (
+            gini(power.power[power.first]) if power.first.sum() > 1 else 1.0,
+            leading_frequencies(power, basis),
+        )
         found["losses"][name] = {
             plane: plane_losses(logits, labels, train, basis, leading[name], plane, controls)._asdict()
             for plane in PLANES

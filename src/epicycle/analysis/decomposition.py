@@ -3,6 +3,7 @@
 Source: Furuta et al. 2024, App. E, Table A.4.
 """
 
+import contextlib
 import dataclasses
 from itertools import combinations
 from pathlib import Path
@@ -12,9 +13,9 @@ import numpy as np
 
 from epicycle.analysis.circuit import Circuit
 from epicycle.analysis.grok import Grok, config_of
-from epicycle.analysis.progress import pair_grid
+from epicycle.analysis.progress import bases_of, pair_grid
 from epicycle.errors import DataError
-from epicycle.fourier.bases import BASES, Basis, additive
+from epicycle.fourier.bases import Basis, additive
 from epicycle.fourier.planes import Plane, cross_entropy, plane_directions, same_waves
 from epicycle.models.sites import grids
 from epicycle.results import Result
@@ -34,8 +35,8 @@ class Decomposition(Result):
     removal from the logits of all frequencies (key + non-key, without the residual) raises the loss by more than 1e-9; `rises` has that
     rise for every frequency in the order of `frequency`, `controls` for random planes: taking anything at all from logits that are right
     costs something, often more than 1e-9.
-    Planes are those of the sum or of the difference, and of any other formula that is linear in its operands those of the answer; of
-    one that is linear in their logarithms in the multiplicative `basis`, over pairs without a zero.
+    Planes are those of the sum or of the difference, and of any other formula that takes its answers equally often those of the answer; of
+    one that does so among pairs without a zero, as products do, those of the multiplicative `basis`.
 
     The paper says that removing one worsens the restricted loss, whose logits are the keys alone and have no other frequency to
     remove; its table has key + non-key, which is read here. A small loss of the key part shows that it suffices, not how it is made.
@@ -70,7 +71,7 @@ def decompose(
         logits: (p, p, p), first operand, second operand, answer.
         labels: Right answers (p, p), all defined.
         keys: Key frequencies in the basis.
-        plane: sum or difference; answer where the answers' waves are at right angles, as those of a linear formula are.
+        plane: sum or difference; answer where it takes its values equally often, as a linear formula does.
         formula: For the record.
         basis: Additive if not given. Pairs outside its support are left out.
         controls: How many random planes are removed; if not given, 19 for each frequency that is no key. A random plane cuts into the
@@ -80,17 +81,17 @@ def decompose(
     Raises:
         DataError: Some pair has no answer, or waves overlap.
     """
-    if (labels < 0).any():
-        raise DataError(
-            f"got {int((labels < 0).sum())} pairs without an answer; expected all p^2. Choose a formula that is defined everywhere."
-        )
     basis = additive(len(logits)) if basis is None else basis
     inside = np.outer(basis.support, basis.support)
+    if (labels[inside] < 0).any():
+        raise DataError(
+            f"got {int((labels[inside] < 0).sum())} pairs without an answer; expected all pairs of the {basis.name} basis. Choose a formula that is defined everywhere."
+        )
     flat, answer = logits[inside].astype(np.float64), labels[inside]
     mean = flat.mean(0)
     centred = flat - mean
-    frequency = np.array([group[0] for group in same_waves(basis, labels)]) if plane == "answer" else basis.frequency
-    spans = {int(k): _unit(plane_directions(basis, int(k), plane, labels)[:, inside], plane) for k in frequency}
+    spans = {k: rows[:, inside] for k, rows in _waves(basis, plane, labels).items()}
+    frequency = np.array(list(spans))
     of = lambda k: spans[k].T @ (spans[k] @ centred)  # noqa: E731  made anew each time: all at once would be p/2 arrays of p^3
     zero = np.zeros_like(centred)
     pieces = {
@@ -114,23 +115,38 @@ def decompose(
     )  # fmt: skip
 
 
-def _unit(rows: np.ndarray, plane: Plane) -> np.ndarray:
-    """Waves of unit norm; those of the sum and the difference are already."""
+def _waves(basis: Basis, plane: Plane, labels: np.ndarray) -> dict[int, np.ndarray]:
+    """Unit waves of every frequency on the pairs, at right angles to each other and without a mean.
+
+    Raises:
+        DataError: Those of the answer overlap, since it takes its values unequally often.
+    """
     if plane != "answer":
-        return rows
-    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    if abs(rows @ rows.T - np.eye(len(rows))).max() > 1e-6 or abs(rows.mean(1)).max() > 1e-6:
+        return {int(k): plane_directions(basis, int(k), plane) for k in basis.frequency}
+    found = {}
+    for k, *_ in same_waves(basis, labels):
+        rows = plane_directions(basis, k, plane, labels) * np.outer(basis.support, basis.support)
+        size = np.linalg.norm(rows, axis=(1, 2))
+        found[k] = rows[size > 1e-9] / size[size > 1e-9, None, None]
+    every = np.concatenate([rows.reshape(len(rows), -1) for rows in found.values()])
+    if abs(every @ every.T - np.eye(len(every))).max() > 1e-6 or abs(every.sum(1)).max() > 1e-6 * len(labels):
         raise DataError(
-            "got answers that are unequally often, whose waves overlap; expected those of a linear formula. Look at restricted and excluded loss."
+            "got a formula that takes its answers unequally often, so that their waves overlap and are no parts; expected one like 2a + 3b or a*b. Look at restricted and excluded loss."
         )
-    return rows
+    return found
+
+
+def _has_parts(basis: Basis, labels: np.ndarray) -> bool:
+    with contextlib.suppress(DataError):
+        return bool(_waves(basis, "answer", labels))
+    return False
 
 
 def decomposition_of(grok: Grok, index: int = 0, *, again: bool = False) -> Decomposition:
-    """Decomposition of a finished run on a formula that is linear in its operands, or in their logarithms; kept beside its circuit.
+    """Decomposition of a finished run, in the basis of its circuit if its answers are equally often there, else in the other; kept beside the circuit.
 
     Raises:
-        DataError: The run has no circuit, or its formula is not linear: waves of its answers overlap, and have no parts.
+        DataError: The run has no circuit, or its answers are unequally often in both: their waves overlap and are no parts.
     """
     if not grok.circuits:
         raise DataError(
@@ -141,26 +157,21 @@ def decomposition_of(grok: Grok, index: int = 0, *, again: bool = False) -> Deco
     circuit: Circuit = grok.circuits[index]
     config = config_of(grok.run)
     task = modular_task(config.task)
-    if task.config.zeros != "included":
-        raise DataError(
-            f"got run {grok.run.id}, which was never asked about 0; expected one that was, since the parts are waves of all numbers. Choose another run."
-        )
     tokens, labels, _ = pair_grid(task, config, index)
     logits, _ = grids(grok.run.weights(), tokens, task.config.modulus, config.model.attention)
-    name = next((each for each in ("additive", "multiplicative") if any(circuit.multipliers.get(each, ()))), None)
+    bases = {each.name: each for each in bases_of(task)}
+    order = [circuit.basis, *(name for name in bases if name != circuit.basis)]
+    name = next((each for each in order if _has_parts(bases[each], labels)), None)
     if name is None:
         raise DataError(
-            f"got run {grok.run.id} on {circuit.formula}; expected a formula that is linear in its operands, or in their logarithms, since waves of other answers overlap and have no parts. Look at its restricted and excluded losses."
+            f"got run {grok.run.id} on {circuit.formula}, which takes its answers unequally often, so that their waves overlap and are no parts; expected one like 2a + 3b or a*b. Look at its restricted and excluded losses."
         )
-    basis = BASES[name](task.config.modulus)
-    alpha, beta = (m % int(basis.support.sum()) for m in circuit.multipliers[name])
+    alpha, beta = circuit.multipliers[name] or (0, 0)
     plane: Plane = "answer"
-    if name == "additive" and 1 in (alpha, beta) and (alpha - beta) % circuit.modulus == 0:
-        plane = "sum"
-    elif name == "additive" and 1 in (alpha, beta) and (alpha + beta) % circuit.modulus == 0:
-        plane = "difference"
+    if name == "additive" and 1 in (alpha, beta):  # the same waves, by the names that Nanda and Furuta know them by
+        plane = "sum" if alpha == beta else "difference" if (alpha + beta) % circuit.modulus == 0 else "answer"
     keys = circuit.key_frequencies if circuit.basis == name else ()
-    found = decompose(logits, labels, keys, plane, circuit.formula, basis=basis)
+    found = decompose(logits, labels, keys, plane, circuit.formula, basis=bases[name])
     found.save(_place(grok, index))
     return found
 

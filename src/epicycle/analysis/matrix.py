@@ -347,12 +347,8 @@ def matrix_spectrum(
     makers |= {"within decades": partial(permuted_within_decades, numbers=there), "ramp": partial(ramp, numbers=there)}
     if frequency is not None:
         makers["token frequency"] = token_frequency(counts[inside][known])
-    if gaps is not None and len(gaps):
-        everywhere = np.flatnonzero(~np.isin(start + np.arange(len(table)), gaps))
-        makers = {
-            name: with_gaps(make, *((everywhere, len(table)) if name == "white noise" else (known, len(inside))))
-            for name, make in makers.items()
-        }
+    if len(known) < len(inside):
+        makers = {name: with_gaps(make, known, len(inside)) for name, make in makers.items()}
     tests = {name: null_test(table, chosen, name, draws, seed, make) for name, make in makers.items()}
     keys = chosen.frequency[tests[null].p_family <= 0.05]
     return MatrixSpectrum(

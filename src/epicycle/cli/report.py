@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Render again, whatever kind of run it is."""
     from epicycle.cli.main import say
     from epicycle.cli.progress import StageProgress
-    from epicycle.errors import RunError
+    from epicycle.errors import DataError, RunError
     from epicycle.runs.directory import find_run
 
     found = find_run(options.run, options.out)
@@ -85,13 +85,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
         progress = StageProgress()
         grok = analyse_run(found, again=options.again, stage=progress)
-        linear = [i for i, each in enumerate(grok.circuits) if any(map(any, each.multipliers.values()))] or [0]
-        for index in (
-            linear if options.parts else ()
-        ):  # of a formula that is not linear it says why not, if there is no other
+        refused = []
+        for index in range(max(len(grok.circuits), 1) if options.parts else 0):
             progress("cutting the logits", index, len(grok.circuits))
-            decomposition_of(grok, index, again=options.again)
+            try:
+                decomposition_of(grok, index, again=options.again)
+            except DataError as error:  # of a mixture the other formulas are cut all the same
+                refused.append(error)
+        if refused and len(refused) >= len(grok.circuits):
+            raise refused[0]
         path = write_report(grok)
         progress.close()
+        for error in refused:
+            say(f"not cut: {error}")
     say(f"report: {path}")
     return {"report": str(path)}

@@ -48,20 +48,20 @@ def fcr(norms: FourierNorms) -> CoefficientRatio:
     """Fourier Coefficient Ratio: mean over frequencies of the smaller over the larger of cosine and sine norm.
 
     Low means that one of them is missing. White noise over 128 channels gives 0.933 (`fcr_of_noise`); even
-    and odd functions of the number give 0. A frequency with neither (both below 1e-6 of the largest norm, which is what
-    rounding leaves of a frequency that was taken out of a float32 table) is left out, and `coverage` says how many remain.
+    and odd functions of the number give 0. A frequency with neither (both below 1e-7 of the largest norm, where
+    rounding leaves a frequency that was taken out of a float32 table) is left out, and `coverage` says how many remain.
 
     Source: Furuta et al. 2024, eq. 6. Leaving out 0/0 is ours.
     """
     has_sine = ~np.isnan(norms.sine)
     low = np.fmin(norms.cosine, norms.sine)[has_sine]
     high = np.fmax(norms.cosine, norms.sine)[has_sine]
-    defined = high > 1e-6 * high.max(initial=0.0)
+    defined = high > 1e-7 * high.max(initial=0.0)
     value = float((low[defined] / high[defined]).mean()) if defined.any() else float("nan")
     return CoefficientRatio(value, float(defined.mean()) if has_sine.any() else 0.0)
 
 
-def fcr_of_noise(channels: int | float, through: int | None = None) -> float:
+def fcr_of_noise(channels: int, through: int | None = None) -> float:
     """Expected FCR of white noise over `channels` channels: what to hold a measured FCR against.
 
     The ratio of the two norms is sqrt(F) with F from an F(d, d) distribution; by quadrature. 2 ln 2 / pi = 0.4413 for
@@ -72,10 +72,9 @@ def fcr_of_noise(channels: int | float, through: int | None = None) -> float:
         through: Width d that a product of two white factors goes through, as the neuron-logit map does. Its rows are as uneven as those of
             1 / (1/d + 1/channels) channels (equal mean and variance of squared norms; Satterthwaite 1946): 0.926 for 512 through 128.
     """
-    if through is not None:
-        channels = 1 / (1 / through + 1 / channels)
+    degrees = channels if through is None else 1 / (1 / through + 1 / channels)
     t = (np.arange(200_000) + 0.5) / 200_000 * (np.pi / 4)  # tan t is the ratio
-    log_density = (channels - 1) * np.log(np.sin(t) * np.cos(t))
+    log_density = (degrees - 1) * np.log(np.sin(t) * np.cos(t))
     density = np.exp(log_density - log_density.max())
     return float((np.tan(t) * density).sum() / density.sum())
 

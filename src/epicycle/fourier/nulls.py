@@ -150,8 +150,8 @@ def null_test(
         seed: Seed of the draws.
         draw: How a null table is made, if it is not in NULLS.
 
-    Rows on which the basis has no waves (0, which has no logarithm) stay as they are, and null tables are made of the others alone (but
-    white noise, which is of all): whether 0 is longer than they are would decide otherwise. `draw` gets these others.
+    Rows on which the basis has no waves (0, which has no logarithm) stay as they are, and null tables are made of the others alone:
+    whether 0 is longer than they are would decide otherwise. `draw` gets these others.
 
     Returns:
         p-values per frequency, alone and family-wise.
@@ -180,11 +180,10 @@ def null_test(
     measured = _shares(flat, basis)
     make = draw or NULLS[null]
     generator = np.random.default_rng(seed)
-    rows = slice(None) if null == "white noise" else basis.support
 
     def drawn_table() -> np.ndarray:
         found = flat.copy()
-        found[rows] = make(flat[rows], generator)
+        found[basis.support] = make(flat[basis.support], generator)
         return found
 
     drawn = np.stack([_shares(drawn_table(), basis) for _ in range(draws)])

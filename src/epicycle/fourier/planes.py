@@ -61,17 +61,19 @@ def same_waves(basis: Basis, labels: Int[np.ndarray, "p p"]) -> tuple[tuple[int,
 
     Source: ours. What is counted, kept or removed by frequency would otherwise be so twice, and control sets have more directions.
     """
-    values = np.unique(labels[labels >= 0])
+    values = np.unique(labels[np.outer(basis.support, basis.support) & (labels >= 0)])
     if basis.support[values].sum() == basis.support.sum():
         return tuple((int(k),) for k in basis.frequency)
     spans: list[tuple[np.ndarray, list[int]]] = []
     for k, cosine, sine in zip(basis.frequency, basis.cosine, basis.sine, strict=True):
         known = [cosine] + ([sine] if sine >= 0 else [])
-        rows = np.concatenate([np.ones((1, len(values))), basis.rows[known][:, values]])
-        _, s, vt = np.linalg.svd(rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-300), full_matrices=False)
-        unit = vt[s > 1e-9 * s[0]]
-        if len(unit) == 1:
+        rows = basis.rows[known][:, values]
+        rows = rows - rows.mean(1, keepdims=True)
+        rows = rows[np.linalg.norm(rows, axis=1) > 1e-9]
+        if not len(rows):
             continue
+        _, s, vt = np.linalg.svd(rows, full_matrices=False)
+        unit = vt[s > 1e-9 * s[0]]
         group = next(
             (g for other, g in spans if len(other) == len(unit) and ((other @ unit.T) ** 2).sum() > len(unit) - 1e-9),
             None,
@@ -99,7 +101,7 @@ class PlanePower(NamedTuple):
     @property
     def share(self) -> float:
         """Share of the logits' variance in all planes together."""
-        return self.joint / self.total if self.total > 0 else float("nan")
+        return min(self.joint / self.total, 1.0) if self.total > 0 else float("nan")
 
 
 def plane_power(
@@ -131,11 +133,11 @@ def plane_power(
         place += size
     own = np.repeat(first, sizes)
     gram, known = rows[own] @ rows[own].T, products[own]
-    blocks = np.equal.outer(*2 * (np.repeat(np.arange(len(sizes)), sizes)[own],))
-    if np.abs(gram[~blocks]).max(initial=0.0) <= 1e-9 * np.abs(gram).max(initial=0.0):  # no two overlap
-        joint = float(np.sum(power, where=first))
-    else:
-        joint = float(np.einsum("ic,ic->", known, np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ known))
+    joint = (
+        float(np.einsum("ic,ic->", known, np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ known))
+        if own.any()
+        else 0.0
+    )
     return PlanePower(np.array(power), float((flat**2).sum()), len(flat), joint, first)
 
 
@@ -157,7 +159,8 @@ def leading_frequencies(found: PlanePower, basis: Basis) -> Int[np.ndarray, " ke
     every = float(power[first].sum())
     if not total > 0 or not every > 0:
         return basis.frequency[:0]
-    return basis.frequency[first & (power > 1.25 * every / first.sum()) & (power > 3 * 2 / pairs * total)]
+    uniform = every / max(first.sum(), 2)  # a single wave leads
+    return basis.frequency[first & (power > 1.25 * uniform) & (power > 3 * 2 / pairs * total)]
 
 
 def explained_by_frequency(
@@ -314,8 +317,8 @@ def plane_losses(
 
     own = span(keys)
     kept = own.T @ (own @ centred)
-    others = [group[0] for group in same_waves(basis, labels)] if plane == "answer" else basis.frequency
-    rest = np.setdiff1d(others, keys)
+    groups = same_waves(basis, labels) if plane == "answer" else [(int(k),) for k in basis.frequency]
+    rest = np.array([group[0] for group in groups if not np.isin(group, keys).any()], int)
     generator = np.random.default_rng(seed)
     count = controls if 0 < len(own) < len(flat) else 0
     blind = [np.linalg.qr(generator.standard_normal((len(flat), len(own))))[0].T for _ in range(count)]

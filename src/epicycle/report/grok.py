@@ -52,7 +52,7 @@ def _learned(grok: Grok, task: Task) -> str:
         )
         how = (
             ", which looking up could give as well"
-            if looked_up >= config_of(grok.run).schedule.grok_accuracy
+            if max(map(task.lookup_accuracy, range(task.num_tasks))) >= config_of(grok.run).schedule.grok_accuracy
             else " by rule"
         )
         return (f"A one-layer transformer learned {name} modulo {p}{how}: {scores}. It grokked at step {steps['first']:,}{held}.{when}")  # fmt: skip
@@ -137,8 +137,9 @@ def _explained(circuit: Circuit, *, is_learned: bool = True, by: str = "") -> st
 def _nulls(circuit: Circuit) -> str:
     """How many of the key frequencies stand out in both tables of weights; in the embedding of those that its operands need."""
     keys, operands = circuit.key_frequencies, circuit.operand_frequencies
-    in_embedding, in_answers = (
-        sum(_stands_out(circuit, site, k) for k in needed) for site, needed in (("W_E", operands), ("W_L", keys))
+    in_embedding, in_answers = (  # the network may use a wave under any of its names
+        sum(_stands_out(circuit, "W_E", k) for k in operands),
+        sum(any(_stands_out(circuit, "W_L", each) for each in _same(circuit, k)) for k in keys),
     )
     these = "these" if len(keys) != 1 else "this"
     if operands == tuple(sorted(keys)):
@@ -202,7 +203,7 @@ def _kept(grok: Grok) -> str:
 
 def _lent(circuit: Circuit) -> str:
     """What a linear formula finds in the embedding that was taken over: the waves of the answer whose operands have theirs in it."""
-    if not circuit.multipliers[circuit.basis]:
+    if not any(circuit.multipliers[circuit.basis]):
         return ""
     lent, n = _carried(circuit), circuit.period
     waves = f"k = {', '.join(map(str, lent))}" if lent else "no k"
@@ -216,7 +217,7 @@ def _lent(circuit: Circuit) -> str:
         else f"waves of {'b' if a == 'none' else 'a'} at {b if a == 'none' else a} alone"
     )
     return (f" That embedding has what {circuit.formula} needs of its operands, {needs}, for {waves}"
-            f"{chance if a != b else ''}.")  # fmt: skip
+            f"{chance if a != b and 'none' not in (a, b) else ''}.")  # fmt: skip
 
 
 def _unexplained(grok: Grok, task: Task) -> str:

@@ -67,7 +67,7 @@ def _trainings(looked: Looked) -> Section | None:
         return None
     return Section("trainings", "Trainings", "Every training once, as far as any ledger followed it.",
                    table(["condition", "seed", "grokked at", "trained for", "final test accuracy", "ledger", "claims that look at it"], rows),
-                   ("Two transfers of one condition and seed are two trainings if their sources differ. Where one seed went several ways, all are there. A ledger that followed them further may have graded other claims. Claims that look at one training are no independent evidence.",))  # fmt: skip
+                   ("Two transfers of one condition and seed are two trainings if their sources, or what chose their beginnings, differ. Where one seed went several ways, all are there. A ledger that followed them further may have graded other claims. Claims that look at one training are no independent evidence.",))  # fmt: skip
 
 
 def pool_page(

@@ -59,9 +59,22 @@ def taken_from(record: dict[str, Any]) -> str | None:
     return identity(source) if isinstance(source, dict) and "sha256" in source else None
 
 
+def lineage(record: dict[str, Any]) -> str:
+    """Eight hex digits of what a run's weights come from, whatever the machine made of it.
+
+    That is its configuration without its schedule, which says how long it is trained and how often looked at, and the same of the run that
+    it took frozen weights from, with the step.
+    """
+    config, source = record["config"]["resolved"], record.get("source") or {}
+    frozen = config.get("frozen")
+    if frozen and "lineage" in source:
+        frozen = frozen | {"source": source["lineage"], "step": source["step"]}
+    return config_hash(config | {"schedule": None, "frozen": frozen})[:8]
+
+
 def identity(source: dict[str, Any]) -> str:
-    """The SHA-256 of a checkpoint that weights are taken from and, where it chooses those beside them, its run's trajectory."""
-    return " ".join(filter(None, (source["sha256"], source.get("trajectory"))))
+    """The SHA-256 of a checkpoint that weights are taken from and, where it chooses those beside them, its run's lineage."""
+    return " ".join(filter(None, (source["sha256"], source.get("lineage"))))
 
 
 def run_id(name: str, config: dict[str, Any]) -> str:

@@ -24,12 +24,12 @@ USUAL = {
     "classes": "all",
 }
 """What a record means that leaves a setting out."""
-SETTINGS = ("recipe", "train_fraction", *TASK, *MODEL, *OPTIMISER, "evaluate_every", "frozen", "source_run", "afresh", "without", "formula", "modulus")  # fmt: skip
+SETTINGS = ("recipe", "train_fraction", *TASK, *MODEL, *OPTIMISER, "evaluate_every", "frozen", "source_run", "afresh", "drawn_by", "without", "formula", "modulus")  # fmt: skip
 """Columns that say which experiment a run is one seed of."""
 COLUMNS = (
     "id", "kind", "status", "outcome", "formula", "modulus", "train_fraction", "seed", "split_seed", "frozen", "source", "recipe", "memorised", "first",
     "sustained", "stable", "trained", "max_steps", "trajectory", "continues", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "seconds", "engine", "device", "threads", "revision",
-    *TASK, *MODEL, *OPTIMISER, "evaluate_every", "source_run", "afresh", "without", "directory",
+    *TASK, *MODEL, *OPTIMISER, "evaluate_every", "source_run", "afresh", "drawn_by", "without", "directory",
 )  # fmt: skip
 """Columns of the table, in their order."""
 NUMBERS = {"modulus": "INTEGER", "train_fraction": "DOUBLE", "seed": "BIGINT", "split_seed": "BIGINT", "threads": "INTEGER", "seconds": "DOUBLE",
@@ -66,6 +66,7 @@ def row(run: Run) -> dict[str, Any]:
     # the id of a source has its seed in it: what comes before is what seeds have in common
     values["source_run"] = origin if origin in (None, "random") else re.sub(r"-seed\d+-[0-9a-f]{8}$", "", str(origin))
     values["afresh"] = None if origin in (None, "random") else frozen.get("afresh", False)
+    values["drawn_by"] = frozen.get("drawn_by", "checkpoint") if values["afresh"] else None
     out = ", ".join(map(str, frozen.get("without", ())))
     values["without"] = f"{frozen['basis']} {out}" if out else None
     if values["trained"] is None and values["status"] == "training":  # how far one that was broken off got

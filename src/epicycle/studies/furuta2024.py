@@ -7,7 +7,7 @@ claims it is asked for, each with the same seeds for split and weights, and noth
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from epicycle.errors import ConfigError
 from epicycle.runs.directory import Run, create_run, open_run, run_id
@@ -58,7 +58,8 @@ class Preset(NamedTuple):
     """How much is run. `max_steps` bounds every run; `claims` are those graded unless others are asked for (empty: all).
 
     `min_steps`: what is read off weights is read no earlier (times `LATE` for formulas that grok late), so that runs are compared at one
-    step and not each at its own grok. Transfers are graded by when they grok alone and stop then.
+    step and not each at its own grok. Transfers are graded by when they grok alone and stop then. `drawn_by`: what chose the weights that
+    they trained (`FrozenConfig.drawn_by`).
     """
 
     name: str
@@ -67,6 +68,7 @@ class Preset(NamedTuple):
     min_steps: int
     hold_evaluations: int
     claims: tuple[str, ...]
+    drawn_by: Literal["run", "checkpoint"] = "run"
 
 
 PRESETS: dict[str, Preset] = {
@@ -104,7 +106,9 @@ def config(condition: Condition, seed: int, chosen: Preset) -> RunConfig:
     if condition.source is not None:
         origin = config(source_of(condition), seed, chosen)
         source = run_id(origin.name, to_dict(origin))
-    return dataclasses.replace(made, frozen=FrozenConfig(parts=condition.parts, source=source))
+    return dataclasses.replace(
+        made, frozen=FrozenConfig(parts=condition.parts, source=source, drawn_by=chosen.drawn_by)
+    )
 
 
 def _schedule(condition: Condition, chosen: Preset) -> ScheduleConfig:
@@ -240,7 +244,7 @@ def _study_run(
 ) -> Run:
     values = {
         "kind": "study", "paper": "furuta2024", "preset": chosen.name, "seeds": list(chosen.seeds), "max_steps": chosen.max_steps, "min_steps": chosen.min_steps,
-        "hold_evaluations": chosen.hold_evaluations, "claims": list(claims), **({} if train else {"stand_ins": True}),
+        "hold_evaluations": chosen.hold_evaluations, "claims": list(claims), **({} if train else {"stand_ins": True}), "drawn_by": chosen.drawn_by,
         "conditions": [{"formulas": list(c.formulas), "fraction": c.fraction, "parts": list(c.parts), "source": c.source, **({} if c.modulus == 97 else {"modulus": c.modulus}), **({"steps": c.steps} if c.steps else {})} for c in wanted],
     }  # fmt: skip
     return create_run(Path(root), f"furuta2024-{chosen.name}", values, given or values, provenance())
@@ -254,6 +258,7 @@ def read_study(run: Run) -> Study:
         max_steps=values["max_steps"],
         min_steps=values.get("min_steps", 0),
         hold_evaluations=values["hold_evaluations"],
+        drawn_by=values.get("drawn_by", "checkpoint"),  # as before there was a choice
     )
     conditions = tuple(map(condition_of, values["conditions"]))
     return Study(run, chosen, conditions, stand_ins=values.get("stand_ins", False))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from epicycle.errors import ConfigError
+from epicycle.runs.directory import identity
 from epicycle.studies.furuta2024 import LATE, PUBLISHED_STEPS
 from epicycle.studies.ledger import Claim, Reading, Verdict
 from epicycle.sweep.grid import Condition, condition_of
@@ -178,7 +179,7 @@ def _training(ledger: str, run: Mapping[str, Any]) -> Training:
     steps, source = run["steps"], run.get("source") or {}
     first = None if steps["first"] is None else _count(steps["first"])
     _ = fraction, modulus, texts, None if condition.steps is None else _count(condition.steps)
-    sha = None if source.get("sha256") is None else _text(source["sha256"])
+    sha = None if source.get("sha256") is None else _text(identity(source))
     accuracy = _number(run["final"]["test_accuracy"])
     return Training(ledger, condition, _count(run["seed"]), sha, first, _count(steps["trained"]), accuracy)
 

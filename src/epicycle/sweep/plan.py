@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from epicycle.errors import ConfigError, EpicycleError
-from epicycle.runs.directory import checkpoint_name, identity, open_run, run_id, taken_from, trajectory
+from epicycle.runs.directory import checkpoint_name, identity, lineage, open_run, run_id
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import RunConfig, to_dict
 from epicycle.training.engine import make_engine
@@ -113,8 +113,9 @@ def will_take(config: RunConfig, sources: Path) -> str | None:
     name = max(checkpoints, default="") if config.frozen.step is None else checkpoint_name(config.frozen.step)
     if name not in checkpoints:
         return ""
-    chosen = trajectory(record["config"]["resolved"], taken_from(record)) if config.frozen.is_drawn_by_run else None
-    return identity({"sha256": checkpoints[name], "trajectory": chosen})
+    return identity(
+        {"sha256": checkpoints[name], "lineage": lineage(record) if config.frozen.is_drawn_by_run else None}
+    )
 
 
 def status_of(path: Path) -> tuple[Literal["finished", "begun", "missing"], int]:

@@ -122,7 +122,7 @@ class FrozenConfig:
     """The trained parts begin with weights of their own, which the source never had; with those of the run's seed if False, which
     a source of the same seed began with, too. Without a source it makes no difference."""
     drawn_by: Literal["run", "checkpoint"] = "run"
-    """What chooses the weights that begin afresh, beside the run's seed: the source's configuration (without what ends it) and the step,
+    """What chooses the weights that begin afresh, beside the run's seed: the source's configuration (without its schedule) and the step,
     which are the same everywhere; or the bytes of its checkpoint, which another processor or number of threads changes. The latter are runs
     made before there was a choice."""
     without: tuple[int, ...] = ()
@@ -150,6 +150,8 @@ class FrozenConfig:
             raise ConfigError(
                 f"got weights drawn by {self.drawn_by!r}; expected run or checkpoint. Leave it out for run."
             )
+        if self.source == "random" or not self.afresh:
+            object.__setattr__(self, "drawn_by", "run")  # nothing is drawn: one configuration, one id
         if self.without and (self.source == "random" or "embedding" not in self.parts):
             raise ConfigError(
                 f"got frequencies to leave out of {'+'.join(self.parts)} from {self.source}; expected the embedding of a run. Name a run, and freeze its embedding."

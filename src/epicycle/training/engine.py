@@ -55,8 +55,8 @@ class Engine(Protocol):
         ...
 
 
-COMPILED = "compiled"
-"""Name of the engine whose bits do not depend on the processor."""
+COMPILED = "compiled, fused"
+"""Name of the engine whose bits do not depend on the processor; `compiled` was one whose bits did."""
 
 
 class CompiledEngine:
@@ -71,7 +71,7 @@ class CompiledEngine:
         self._step = FusedStep(
             config.model, rows, weights, config.optimiser, task.num_tasks, threads, frozen, config.num_classes
         )
-        self.name = COMPILED if self._step.is_fused else f"{COMPILED} without fused multiply-add"
+        self.name = COMPILED if self._step.is_fused else "compiled, as this processor rounds"
 
     @property
     def step(self) -> int:

@@ -1,8 +1,8 @@
 /* The exact full-batch training step of a one-layer transformer read at its last position.
  *
  * What must hold: the same mathematics as the plain forward over all positions and its backward pass, in
- * float (REAL=float) or double (REAL=double); bit-identical results for the same number of threads, on every
- * processor that multiplies and adds in one instruction (see `fused`); no allocation and no system call inside a
+ * float (REAL=float) or double (REAL=double); bit-identical results for the same number of threads and C library
+ * (log, exp, pow), on every x86-64 that multiplies and adds in one instruction (see `fused`); no allocation and no system call inside a
  * step except the yield of a waiting thread. Numbers too small for full precision (in float below 1.2e-38) count
  * as 0: unused weights decay there, and many processors are many times slower with them.
  *
@@ -737,6 +737,10 @@ int epicycle_run(Step *s, const Examples *x, int64_t steps, int64_t update, doub
 int64_t epicycle_scratch(int64_t W, int64_t J, int64_t vp) {
   return BLOCK * W + 3 * J * BLOCK + (vp + 16) * (int64_t)(sizeof(double) / sizeof(REAL)) + 64;
 }
+#if defined(__x86_64__)
 int64_t epicycle_is_fused(void) { return FUSED; }
+#else
+int64_t epicycle_is_fused(void) { return 0; } /* never compared with x86-64 */
+#endif
 int64_t epicycle_panel(void) { return PANEL; }
 int64_t epicycle_struct_size(void) { return sizeof(Step); }

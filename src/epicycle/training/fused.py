@@ -153,7 +153,7 @@ class FusedStep:
             private_correct=address(self._correct),
         )  # fmt: skip
         self.is_fused = bool(self._library.epicycle_is_fused())
-        """Whether the processor multiplies and adds in one instruction, as all do whose bits are the same."""
+        """Whether it is one of the processors whose bits are the same: x86-64 that multiplies and adds in one instruction."""
         self._library.epicycle_struct_size.restype = c_int64
         assert self._library.epicycle_struct_size() == ctypes.sizeof(_Step), "exact_step.c and _Step disagree"
         self._library.epicycle_run.argtypes = [

@@ -232,13 +232,10 @@ def _take_up(
         if start is not None and (facts["threads"], facts["device"]) != (begun.get("threads"), begun.get("device")):
             warn(f"run {run.id} began on {begun.get('device')} with {begun.get('threads')} threads and goes on with "
                  f"{facts['threads']} on {facts['device']}: its end is not bit-identical to an undisturbed one")  # fmt: skip
-        if (
-            start is not None
-            and engine.name != COMPILED
-            and begun.get("processor") not in (None, facts.get("processor"))
-        ):
+        old, new = begun.get("processor"), str(facts.get("processor"))  # older records have the name without the family
+        if start is not None and engine.name != COMPILED and old is not None and not new.startswith(old):
             warn(
-                f"run {run.id} began on processor {begun['processor']} and goes on with {facts.get('processor')}: its end may not be bit-identical to an undisturbed one"
+                f"run {run.id} began on processor {old} and goes on with {new}: its end may not be bit-identical to an undisturbed one"
             )
 
 

@@ -20,7 +20,7 @@ from epicycle.fourier.bands import keep
 from epicycle.fourier.bases import BASES
 from epicycle.models.sites import embedding
 from epicycle.models.weights import shapes
-from epicycle.runs.directory import checkpoint_name, find_run, taken_from, trajectory
+from epicycle.runs.directory import checkpoint_name, find_run, lineage
 from epicycle.tasks.modular import Task, modular_task
 from epicycle.training.config import FrozenConfig, RunConfig, from_dict
 
@@ -88,7 +88,7 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
         "outcome": record["outcome"],
     }
     if frozen.is_drawn_by_run:
-        facts["trajectory"] = trajectory(record["config"]["resolved"], taken_from(record))
+        facts["lineage"] = lineage(record)
     weights = {name: found[name] for name in kept}
     if not frozen.without:
         return Taken(weights, facts)
@@ -151,7 +151,7 @@ def weight_seed(config: RunConfig, taken: Taken | None) -> int:
     if taken is None or config.frozen is None or not config.frozen.afresh:
         return config.seed
     facts = taken.facts
-    source = f"{facts['trajectory']} {facts['step']}" if config.frozen.is_drawn_by_run else facts["sha256"]
+    source = f"{facts['lineage']} {facts['step']}" if config.frozen.is_drawn_by_run else facts["sha256"]
     return int(hashlib.sha256(f"{config.seed} {source}".encode()).hexdigest()[:15], 16)
 
 
