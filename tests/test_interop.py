@@ -1,5 +1,6 @@
 """Checkpoints of other projects: layouts convert to the same logits, published models give their published numbers, bad files are refused."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from epicycle.models.config import Attention, ModelConfig
 from epicycle.models.plain import forward
 from epicycle.models.readout import read_out
 from epicycle.models.weights import initial_weights
+from epicycle.report.grok import finding
 from epicycle.runs.directory import list_runs
 from epicycle.tasks.modular import TaskConfig, modular_task
 from epicycle.training.config import RunConfig
@@ -123,6 +125,8 @@ def test_a_trained_run_comes_back_as_itself(tiny, tmp_path, suffix):
     )
     ours, theirs = analyse_run(run).circuits[0], analyse_run(made).circuits[0]
     assert ours.key_frequencies == theirs.key_frequencies
+    led = analyse_run(made)._replace(circuits=(dataclasses.replace(theirs, key_frequencies=(2,)),))
+    assert "the training loss of the split chosen here goes from" in finding(led)[-1]
     assert import_checkpoint(file, config_of(run).task, tmp_path / "imported", step=300) == made
 
 

@@ -9,7 +9,7 @@ from epicycle.analysis.decomposition import kept_decomposition
 from epicycle.analysis.grok import analyse_run, grok
 from epicycle.cli.main import main
 from epicycle.fourier.measures import ffd
-from epicycle.report.grok import _besides, _named, _nulls, grok_page, write_report
+from epicycle.report.grok import _besides, _named, _nulls, finding, grok_page, write_report
 from epicycle.report.page import Page, Section, Tile, embedded_json, number, render, table
 
 
@@ -168,7 +168,7 @@ def _with(found, last, **changes):
 def test_nothing_is_said_of_how_a_memoriser_answers(runs):
     """Half of the questions that memory, symmetry and the commonest answer miss have to be answered."""
     from epicycle.analysis.grok import config_of
-    from epicycle.report.grok import finding, has_learned
+    from epicycle.report.grok import has_learned
     from epicycle.tasks.modular import modular_task
 
     found = runs["sum"]
@@ -192,7 +192,6 @@ def test_nothing_is_said_of_how_a_memoriser_answers(runs):
 
 
 def test_a_run_that_fell_back_is_not_called_learned(runs):
-    from epicycle.report.grok import finding, grok_page
 
     found = runs["sum"]
     steps = {"memorised": 50, "first": 100, "sustained": 100, "stable": None, "trained": 200}
@@ -205,7 +204,6 @@ def test_a_run_that_fell_back_is_not_called_learned(runs):
 
 
 def test_what_looking_up_gives_stands_beside_what_was_learned(runs, monkeypatch):
-    from epicycle.report.grok import finding
     from epicycle.tasks.modular import Task
 
     steps = {"memorised": 50, "first": 100, "sustained": 150, "stable": 100, "trained": 200}
@@ -345,6 +343,9 @@ def test_every_setting_of_the_command_line_is_trained_shown_and_repeated(tmp_pat
     page = (run.path / "report.html").read_text()
     for value in ("unordered", "furuta2024-paper", "unscaled", "stablemax", "formula"):
         assert f">{value}<" in page, value
+    led = [dataclasses.replace(each, key_frequencies=(2,)) for each in found.circuits]
+    said = " ".join(finding(found._replace(circuits=tuple(led))))
+    assert "the training loss by the usual softmax (it was trained with StableMax) goes from" in said
     task = modular_task(config.task)
     for part in ("train", "test"):
         tokens, labels, which = task.examples(part)

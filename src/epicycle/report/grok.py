@@ -229,11 +229,11 @@ def _unexplained(grok: Grok, task: Task) -> str:
 
 def finding(grok: Grok) -> tuple[str, ...]:
     """The sentences at the top of the report."""
-    by = (
-        " by the usual softmax (it was trained with StableMax)"
-        if config_of(grok.run).optimiser.loss == "stablemax"
-        else ""
-    )
+    by = ""
+    if config_of(grok.run).optimiser.loss == "stablemax":
+        by = " by the usual softmax (it was trained with StableMax)"
+    elif grok.run.record()["outcome"] == "imported":
+        by = " of the split chosen here"
     task = modular_task(config_of(grok.run).task)
     return (
         _learned(grok, task),
