@@ -131,7 +131,7 @@ def test_another_engine_is_said(tiny, tmp_path, monkeypatch):
     assert short.record()["engine"] == "stacked"
     said = []
     train_run(tiny(steps=300), tmp_path, device="cpu", warn=said.append)
-    assert len(said) == 2 and "began on the stacked step and goes on with the compiled one" in said[1]
+    assert len(said) == 2 and "began on the stacked step and goes on with the compiled, fused one" in said[1]
 
 
 def test_a_directory_left_by_a_killed_process_is_no_run(tiny, tmp_path):
