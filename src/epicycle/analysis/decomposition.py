@@ -22,6 +22,7 @@ from epicycle.results import Result
 from epicycle.tasks.modular import modular_task
 
 PARTS = ("key", "non-key", "residual")
+OVERLAPPING = "takes its answers unequally often, so that their waves overlap and are no parts; expected one like 2a + 3b or a*b. Look at restricted and excluded loss."
 DEPENDENT = 1e-9
 """Rise of the loss above which a frequency that is no key counts as one the answer depends on, in nats."""
 
@@ -130,9 +131,7 @@ def _waves(basis: Basis, plane: Plane, labels: np.ndarray) -> dict[int, np.ndarr
         found[k] = rows[size > 1e-9] / size[size > 1e-9, None, None]
     every = np.concatenate([rows.reshape(len(rows), -1) for rows in found.values()])
     if abs(every @ every.T - np.eye(len(every))).max() > 1e-6 or abs(every.sum(1)).max() > 1e-6 * len(labels):
-        raise DataError(
-            "got a formula that takes its answers unequally often, so that their waves overlap and are no parts; expected one like 2a + 3b or a*b. Look at restricted and excluded loss."
-        )
+        raise DataError(f"got a formula that {OVERLAPPING}")
     return found
 
 
@@ -163,9 +162,7 @@ def decomposition_of(grok: Grok, index: int = 0, *, again: bool = False) -> Deco
     order = [circuit.basis, *(name for name in bases if name != circuit.basis)]
     name = next((each for each in order if _has_parts(bases[each], labels)), None)
     if name is None:
-        raise DataError(
-            f"got run {grok.run.id} on {circuit.formula}, which takes its answers unequally often, so that their waves overlap and are no parts; expected one like 2a + 3b or a*b. Look at its restricted and excluded losses."
-        )
+        raise DataError(f"got run {grok.run.id} on {circuit.formula}, which {OVERLAPPING}")
     alpha, beta = circuit.multipliers[name] or (0, 0)
     plane: Plane = "answer"
     if name == "additive" and 1 in (alpha, beta):  # the same waves, by the names that Nanda and Furuta know them by
