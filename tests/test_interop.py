@@ -269,6 +269,9 @@ def test_a_published_model_as_a_run(tmp_path, capsys):
     assert found["circuits"][0]["verdict"] == "made of"
     page = Path(found["report"]).read_text()
     assert "--key p99zdpze5l --attention-rate 0.0" in page
+    # One checkpoint has no course of training: no empty axes, nothing to slide along.
+    assert "Training, and when" not in page and "over training" not in page and "training step" not in page
+    assert "data-slider class" not in page and "Numbers on circles<" in page
     assert main(["runs", "--out", str(tmp_path), "--where", "outcome=imported"]) == 0
 
 

@@ -102,8 +102,15 @@ def _basis(grok: Grok, index: int) -> str:
     return grok.circuits[index].basis if grok.circuits else "additive"
 
 
-def _curves(grok: Grok, task: Task, index: int) -> Section:
+def _curves(grok: Grok, task: Task, index: int) -> Section | None:
+    """None of a checkpoint of another project: nothing is known of how it came to be."""
     history, record, basis = grok.run.history(), grok.run.record(), _basis(grok, index)
+    each = ""
+    if task.num_tasks > 1:
+        rows = [[text, v["train_accuracy"], v["test_accuracy"]] for text, v in history[-1]["tasks"].items()]
+        each = table(["task", "train accuracy", "test accuracy"], rows, "Each formula of the mixture at the last step.")
+    if len(history) < 2:
+        return Section("training", "How it does on each formula", "", each) if each else None
     steps = [line["step"] for line in history]
     series = {"train accuracy": [line["train_accuracy"] for line in history],
               "test accuracy": [line["test_accuracy"] for line in history]}  # fmt: skip
@@ -119,17 +126,9 @@ def _curves(grok: Grok, task: Task, index: int) -> Section:
             grokking(steps, lines, marks, 1 / task.config.modulus, ax)
             ax.set_title(f"{name} basis", pad=22)
             body += drawing(style.svg(fig, f"Accuracy, FFD and FCR over training steps in the {name} basis"))
-    if task.num_tasks > 1:
-        rows = [
-            [text, *(values[f"{part}_accuracy"] for part in ("train", "test"))]
-            for text, values in history[-1]["tasks"].items()
-        ]
-        body += table(
-            ["task", "train accuracy", "test accuracy"], rows, "Each formula of the mixture at the last step."
-        )
     return Section("training", "Training, and when the spectrum changed",
                    "Accuracy jumps from memory to rule; FFD falls when few frequencies take over, FCR when cosine or "
-                   "sine takes over. All on one axis, steps on a logarithmic one.", body,
+                   "sine takes over. All on one axis, steps on a logarithmic one.", body + each,
                    (f"Evaluated every {config_of(grok.run).schedule.evaluate_every} steps: an event is dated at the first "
                     "evaluation that sees it.", "One seed is one draw: times and even outcomes differ between seeds."))  # fmt: skip
 
@@ -185,12 +184,14 @@ def _circles(grok: Grok, task: Task, index: int) -> Section:
             if circuit.basis == "multiplicative":
                 caption += " Dots and their labels run along the discrete logarithm; zero is left out."
             body += drawing(style.svg(fig, f"The {words} on the circles of the key frequencies"), caption)
-    body += _slider(grok, path, circuit, period)
+    moves = len(path.steps) > 1
+    if moves:
+        body += _slider(grok, path, circuit, period)
     return Section(
         "circles",
-        "Numbers on circles, step by step",
-        "Where a key frequency is used, a site lays the numbers out on a circle and goes round it k times. Move the "
-        "slider to see the circles form.",
+        "Numbers on circles" + ", step by step" * moves,
+        "Where a key frequency is used, a site lays the numbers out on a circle and goes round it k times."
+        + " Move the slider to see the circles form." * moves,
         body,
         (
             "Axes are the site's own cosine and sine directions of that frequency; with a sine missing the circle is a "
@@ -288,6 +289,7 @@ def _cause(grok: Grok, task: Task, index: int) -> Section:
             for k, loss in zip(circuit.key_frequencies, own["excluded_each"], strict=True)]  # fmt: skip
     if each:
         body += table(["removed frequency", "training loss (nats)", "loss increase (nats)"], each)
+    if each and len(path.steps) > 1:
         with style.figure(7.6, 2.7) as (fig, ax):
             losses(path.steps, {"full": path.full, "train": path.full_train, "restricted": path.restricted,
                                 "memory (restricted, exchanged)": path.memory, "excluded": path.excluded}, ax, math.log(circuit.modulus))  # fmt: skip
