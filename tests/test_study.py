@@ -278,6 +278,39 @@ def test_jobs_follow_their_order_and_fail_with_their_sentence():
         run_jobs([Job("x", _fail), Job("y", _double, (1,), ("x",))], LocalPool(1))
 
 
+def test_what_running_jobs_have_done_is_in_the_forecast():
+    """Two jobs of cost 1 and 3; the first is seen, a quarter further at every look, the other cannot be seen."""
+
+    class OneByOne:
+        def __init__(self):
+            self.at, self.looks = None, 0
+
+        def free(self):
+            return int(self.at is None)
+
+        def begin(self, job, before):
+            self.at, self.looks = job, 0
+
+        def finished(self, seconds):
+            self.looks += 1
+            job, self.at = self.at, None if self.looks == 4 else self.at
+            return [(job, self.looks)] if self.looks == 4 else []
+
+        def close(self, *, now=False):
+            pass
+
+    engine, seen = OneByOne(), []
+    jobs = [Job("seen", _double, cost=1.0), Job("unseen", _double, cost=3.0)]
+    run_jobs(jobs, engine, progress=seen.append, look=lambda job: engine.looks / 4 if job.name == "seen" else None)
+    assert [now.shares for now in seen] == [(0.25,), (0.5,), (0.75,), (), (None,), (None,), (None,), ()]
+    assert [(now.done, now.unseen) for now in seen] == [
+        (0.25, 0), (0.5, 0), (0.75, 0), (1, 0), (1, 3), (1, 3), (1, 3), (4, 0)
+    ]  # fmt: skip
+    for now in seen[:4]:
+        assert now.seconds_left == pytest.approx(now.working * (4 - now.done) / now.done)
+    assert [now.seconds_left for now in seen[4:]] == [None, None, None, 0.0]
+
+
 def test_presets_are_what_their_names_say():
     for name in ("demo", "quick", "laptop", "full"):
         assert zhou2024_presets.preset(name).name == name

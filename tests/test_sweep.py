@@ -413,6 +413,25 @@ def test_runs_with_other_numbers_of_questions_are_no_stack(tiny, tmp_path):
     assert len({open_run(path).id for path in paths}) == 6
 
 
+def test_running_trainings_say_how_far_they_are(tiny, tmp_path):
+    """From the first minute on, and not only when one is done; of a run that goes on, of what is left of it."""
+    config = tiny("a + b", steps=300)
+    config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, evaluate_every=1))
+    seen = []
+    sweep([config], tmp_path, LocalPool(1), progress=seen.append, every_seconds=0.01)
+    shares = [share for now in seen for share in now.shares if share is not None]
+    assert shares == sorted(shares) and any(0 < share < 1 for share in shares)
+    assert any(now.seconds_left for now in seen)
+    longer = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, max_steps=600))
+    seen.clear()
+    sweep([longer], tmp_path, LocalPool(1), progress=seen.append, every_seconds=0.01)
+    assert min(share for now in seen for share in now.shares if share is not None) < 0.4
+    said = []
+    stack = Stacked("cpu", progress=lambda runs, step, last, lines, speed: said.append((len(runs), step)))
+    sweep([tiny("a - b", steps=20, seed=seed) for seed in range(2)], tmp_path, stack)
+    assert said[0][0] == 2 and said[-1][1] == 20
+
+
 def test_sources_may_be_mixtures_and_runs_that_are_there(tmp_path, capsys):
     """A mixture that grew up, and any finished run, lend their parts; what does not fit is refused before anything is trained."""
     common = ["--moduli", "11", "--train-fractions", "0.5", "--max-steps", "50", "--seeds", "2", "--threads", "1", "--device", "cpu", "--json",

@@ -261,9 +261,10 @@ def engine_of(options: argparse.Namespace, device: str) -> Any:
 
         return RayCluster(options.out, options.address)
     if options.engine == "stacked":
+        from epicycle.cli.progress import TrainingProgress
         from epicycle.sweep.batch import Stacked
 
-        return Stacked(device, options.threads, warn=say)
+        return Stacked(device, options.threads, warn=say, progress=TrainingProgress())
     if device != "cpu":
         raise ConfigError(
             "got --engine local with a GPU; expected --engine stacked, which trains runs of one shape together there. Or add --device cpu."

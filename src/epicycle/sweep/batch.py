@@ -15,7 +15,7 @@ from epicycle.sweep.jobs import Job
 from epicycle.sweep.plan import status_of
 from epicycle.tasks.modular import modular_task
 from epicycle.training.config import RunConfig
-from epicycle.training.loop import begin_from_twin
+from epicycle.training.loop import Progress, begin_from_twin
 
 LARGEST_STACK = 64
 
@@ -29,6 +29,7 @@ class Stacked:
         threads: CPU threads.
         largest: Runs in one stack at most.
         warn: Called with a sentence, such as that a damaged checkpoint was passed over.
+        progress: Called after every evaluation of a stack.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class Stacked:
         largest: int = LARGEST_STACK,
         *,
         warn: Callable[[str], None] = lambda text: None,
+        progress: Progress | None = None,
     ):
-        self.device, self.threads, self.largest, self.warn = device, threads, largest, warn
+        self.device, self.threads, self.largest, self.warn, self.progress = device, threads, largest, warn, progress
         self._waiting: list[Job] = []
         self._alone: list[Job] = []
 
@@ -75,6 +77,7 @@ class Stacked:
                 root,
                 device=self.device,
                 threads=self.threads,
+                progress=self.progress,
                 warn=self.warn,
                 given=given,
                 source_root=source_root,

@@ -55,25 +55,28 @@ class Engine(Protocol):
 
 
 class JobProgress(NamedTuple):
-    """What progress is told: names of the running jobs, costs done, under way and in all, seconds so far, and since the first job with a cost began."""
+    """How far many jobs are.
+
+    `running` are names of jobs, `shares` how much of its cost each of them has done, None where that cannot be seen. `done` is the cost done, by finished jobs and as
+    far as it can be seen by running ones, `unseen` that of the running jobs of which it cannot. `working` are the seconds since the first job with a cost began.
+    """
 
     running: tuple[str, ...]
+    shares: tuple[float | None, ...]
     finished: int
     jobs: int
     done: float
-    under_way: float
+    unseen: float
     total: float
     seconds: float
     working: float
 
     @property
     def seconds_left(self) -> float | None:
-        """Forecast from the cost of the finished jobs; None while it is less than what is under way, of which nobody knows how far it is."""
+        """Forecast from the cost done; None while that is less than what is under way unseen."""
         if self.finished == self.jobs:
             return 0.0
-        return (
-            self.working * (self.total - self.done) / self.done if self.done >= self.under_way and self.done else None
-        )
+        return self.working * (self.total - self.done) / self.done if self.done >= self.unseen and self.done else None
 
 
 def run_jobs(
@@ -81,6 +84,7 @@ def run_jobs(
     engine: Engine,
     *,
     progress: Callable[[JobProgress], None] = lambda now: None,
+    look: Callable[[Job], float | None] = lambda job: None,
     warn: Callable[[str], None] = lambda text: None,
     every_seconds: float = 1.0,
 ) -> dict[str, Any]:
@@ -92,6 +96,7 @@ def run_jobs(
         jobs: Each named once; `after` names others.
         engine: Where they are done.
         progress: Called about every `every_seconds`.
+        look: Says how much of the cost of a running job is done, 0 to 1, or None.
         warn: Called with a sentence when a worker was lost.
         every_seconds: Seconds between calls.
 
@@ -133,13 +138,13 @@ def run_jobs(
                     raise outcome
                 else:
                     results[job.name] = outcome
+            shares = [look(job) for job in running.values()]
             spent = sum(job.cost for job in jobs if job.name in results)
+            spent += sum(job.cost * (share or 0.0) for job, share in zip(running.values(), shares, strict=True))
+            unseen = sum(job.cost for job, share in zip(running.values(), shares, strict=True) if share is None)
             now = time.perf_counter()
             working = 0.0 if working_since is None else now - working_since
-            under_way = sum(job.cost for job in running.values())
-            progress(
-                JobProgress(tuple(running), len(results), len(jobs), spent, under_way, total, now - began, working)
-            )
+            progress(JobProgress(tuple(running), tuple(shares), len(results), len(jobs), spent, unseen, total, now - began, working))  # fmt: skip
     except BaseException:
         engine.close(now=True)
         raise

@@ -97,7 +97,14 @@ def sweep(
     if any(job.cost for job in jobs):
         check_writable(Path(root))  # once, and not by every worker
     chosen = LocalPool(min(2, len(jobs))) if engine is None else engine
-    made = run_jobs(jobs, chosen, progress=progress, warn=warn, every_seconds=every_seconds)
+    steps = {each.id: (each.steps, each.config.schedule.max_steps) for each in planned}
+
+    def look(job: Job) -> float | None:
+        to_do, last = steps[job.name]
+        line = _last_line(Path(root) / job.name / "history.jsonl") if to_do else None
+        return None if line is None else min(max(1 - (last - line["step"]) / to_do, 0.0), 1.0)
+
+    made = run_jobs(jobs, chosen, progress=progress, look=look, warn=warn, every_seconds=every_seconds)
     order = {id(each.config): each.id for each in planned}
     return [Path(made[order[id(config)]]) for config in configs]
 

@@ -39,7 +39,7 @@ class Progress(Protocol):
     def __call__(
         self, runs: Sequence[str], step: int, max_steps: int, lines: Sequence[dict[str, Any]], speed: float
     ) -> None:
-        """Called after every evaluation with the newest history line of each run."""
+        """Called after every evaluation with the newest history line of each run; `speed` is in steps per second, of all runs together."""
         ...
 
 
@@ -204,7 +204,7 @@ def _train(
             if done[i]:
                 _finish(run, found, step, history[-1], len(history))
         elapsed = time.perf_counter() - began
-        speed = (step - (start or 0)) / elapsed if elapsed else 0.0
+        speed = len(runs) * (step - (start or 0)) / elapsed if elapsed else 0.0
         progress(
             [run.id for run in runs], step, _last_step(histories, schedule, step), [h[-1] for h in histories], speed
         )
