@@ -151,6 +151,32 @@ def test_witness_modulo_a_composite_number():
     assert witness(sum_form(table_of("a^2 + b", 24))) is None
 
 
+@pytest.mark.parametrize("modulus", [4, 9, 24, 96])
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("a*b", "product"),
+        ("a*b + a + b", "product"),
+        ("a^2*b", "product"),
+        ("(2a + 1)^3*(3b + 2)^2", "product"),
+        ("(a + b)^3", "sum"),
+        ("(a + 2b)^2", "sum"),
+        ("(a^2 + a + b)^2", "sum"),
+    ],
+)
+def test_forms_that_a_formula_shows_modulo_composite_numbers(text, kind, modulus):
+    """Modulo no prime the table is not searched, but what the formula's derivatives suggest is tried on it."""
+    task = modular_task(TaskConfig(formulas=(text,), modulus=modulus, train_fraction=0.5))
+    form = getattr(task_facts(task), kind)
+    assert form.exists and holds(form, table_of(text, modulus))
+
+
+def test_a_linear_witness_with_another_h_modulo_a_composite_number():
+    form = task_facts(modular_task(TaskConfig(formulas=("(a + 2b)^2",), modulus=24))).sum
+    assert witness(form) == {"g1": "a", "g2": "2b", "h": "a table of 24 of 24 values"}
+    assert (form.h == np.arange(24) ** 2 % 24).all()
+
+
 def _is_function(argument, table):
     return all(len(np.unique(table[argument == s])) == 1 for s in range(len(table)))
 
@@ -224,7 +250,9 @@ def test_an_outer_function_that_is_not_injective_is_seen_through_by_derivatives(
 
 def test_a_candidate_that_does_not_explain_the_table_is_refused():
     assert explained(table_of("a*b", 7), "sum", np.arange(7), np.arange(7), "tried") is None
-    assert inner_sum(polynomial(grammar.parse("a^7 + 7b^2")), 7) is None  # a denominator that vanishes
+    g1, g2 = inner_sum(polynomial(grammar.parse("a^7 + 7b^2")), 7)  # its derivatives leave a^7 / 7, which 7 times is a^7
+    assert explained(table_of("a^7 + 7b^2", 7), "sum", g1, g2, "tried").exists
+    assert inner_sum(polynomial(grammar.parse("a*b + a^2")), 7) is None
 
 
 def test_witnesses_are_written_as_people_would():

@@ -78,7 +78,7 @@ def _forms(table: np.ndarray, poly: Any) -> tuple[Form, Form]:
     found = []
     for form, inner in ((sum_form(table), inner_sum), (product_form(table), inner_product)):
         candidate = None
-        if form.exists is None and poly is not None and is_prime(len(table)):
+        if form.exists is None and poly is not None:
             candidate = inner(poly, len(table))
         if candidate is not None:
             form = (
@@ -123,18 +123,15 @@ def _basis(by_sum: Form | None, by_product: Form | None) -> str:
 def witness(form: Form) -> dict[str, str] | None:
     """g1, g2 and h as polynomials, in the rescaled form of lowest degree; None where there is no form.
 
-    Modulo what is no prime only tables that are linear as they are have one here; None for others.
+    Modulo what is no prime only g1 and g2 that are linear as they are have one here; None for others.
     """
     if not form.exists or form.g1 is None or form.g2 is None or form.h is None:
         return None
     if not is_prime(len(form.g1)):
-        tables = {"g1": (form.g1, "a"), "g2": (form.g2, "b"), "h": (form.h, "x")}
-        if not all(_is_affine(values) for values, _ in tables.values()):
+        if not (_is_affine(form.g1) and _is_affine(form.g2)):
             return None
-        return {
-            key: spell(np.array([values[0], (values[1] - values[0]) % len(values)]), name, len(values))
-            for key, (values, name) in tables.items()
-        }
+        h = _line(form.h, "x") if _is_affine(form.h) else _counted(form.h)
+        return {"g1": _line(form.g1, "a"), "g2": _line(form.g2, "b"), "h": h}
     p = len(form.g1)
     best: tuple[int, Any] | None = None
     for g1, g2, h in _variants(form, p):
@@ -146,11 +143,16 @@ def witness(form: Form) -> dict[str, str] | None:
     polynomials, h = best[1]
     attained = h >= 0
     names = {"g1": spell(polynomials[0], "a", p), "g2": spell(polynomials[1], "b", p)}
-    if attained.all():
-        names["h"] = spell(interpolate(h), "x", p)
-    else:
-        names["h"] = f"a table of {int(attained.sum())} of {p} values"
+    names["h"] = spell(interpolate(h), "x", p) if attained.all() else _counted(h)
     return names
+
+
+def _line(values: np.ndarray, name: str) -> str:
+    return spell(np.array([values[0], (values[1] - values[0]) % len(values)]), name, len(values))
+
+
+def _counted(h: np.ndarray) -> str:
+    return f"a table of {int((h >= 0).sum())} of {len(h)} values"
 
 
 def _variants(form: Form, p: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -116,7 +116,7 @@ def _decided_sum(table: np.ndarray) -> Form:
             "a symmetry of the table moves all rows and all columns in one cycle each",
         )
     if not is_prime(p):
-        return Form("sum", None, "not decided: rows or columns repeat, and the modulus is not a prime")
+        return Form("sum", None, "not decided: rows or columns repeat, and the modulus is no prime")
     return _injective_sum(table)
 
 
@@ -124,7 +124,7 @@ def product_form(table: Int[np.ndarray, "p p"]) -> Form:
     """Decide h(g1(a) * g2(b)) modulo a prime p for a table of answers, -1 where there is none."""
     p = len(table)
     if not is_prime(p) or p < 5:
-        return Form("product", None, "not decided: the modulus is not a prime above 3")
+        return Form("product", None, "not decided: the modulus is no prime above 3")
     whole_columns, empty_columns = np.all(table >= 0, axis=0), np.all(table < 0, axis=0)
     if not whole_columns.any() or bool(np.any(~whole_columns & ~empty_columns)):
         return Form("product", None, "not decided: some pairs have no answer")

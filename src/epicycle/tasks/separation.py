@@ -17,10 +17,16 @@ Values = Int[np.ndarray, " p"]
 
 def inner_sum(poly: Any, p: int) -> tuple[Values, Values] | None:
     """g1 and g2 (p,) of h(g1(a) + g2(b)) for a sympy polynomial in a and b; None if it has none of polynomials."""
+    from sympy import Rational
+
     sides = _logarithms(poly)
     if sides is None or any(below.degree() for _, below in sides):
         return None
-    return _both(_values(above.integrate(), p) for above, _ in sides)
+    inner = [above.integrate() for above, _ in sides]
+    given = [c for each in inner for c in each.all_coeffs() if c]
+    # a and 2b rather than a/2 and b, which needs an inverse of 2
+    scale = Rational(lcm(*(int(c.q) for c in given)), gcd(*(int(c.p) for c in given)))
+    return _both(_values(poly * scale, p) for poly in inner)
 
 
 def inner_product(poly: Any, p: int) -> tuple[Values, Values] | None:
@@ -80,13 +86,13 @@ def _exponents(above: Any, below: Any) -> dict[Any, Any] | None:
 
 
 def _values(poly: Any, p: int) -> Values | None:
-    """Values at 0..p-1 modulo p; None where a denominator is divisible by p."""
+    """Values at 0..p-1 modulo p; None where a denominator has no inverse."""
     coefficients = [(int(c.p), int(c.q)) for c in poly.all_coeffs()]
-    if any(q % p == 0 for _, q in coefficients):
+    if any(gcd(q, p) > 1 for _, q in coefficients):
         return None
     found, x = np.zeros(p, int), np.arange(p)
     for numerator, denominator in coefficients:
-        found = (found * x + numerator * pow(denominator, -1, p)) % p
+        found = (found * x + numerator % p * pow(denominator, -1, p)) % p
     return found
 
 
@@ -94,7 +100,7 @@ def _powers(factors: dict[Any, int], p: int) -> Values | None:
     found = np.ones(p, int)
     for factor, power in factors.items():
         values = _values(factor, p)
-        if values is None or (power < 0 and not values.all()):
+        if values is None or (power < 0 and (np.gcd(values, p) > 1).any()):
             return None
         found = found * np.array([pow(int(v), power, p) for v in values]) % p
     return found
