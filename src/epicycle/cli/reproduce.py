@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the paper; or which sentences of number text make which periods",
     )
     parser.add_argument("--preset", choices=("quick", "laptop", "full"), default="quick", help="quick: 4 to 10 minutes on two cores; laptop: 20 minutes (zhou2024), half "
-                        "an hour (number-text) or a night (furuta2024, 100,000 steps); full: every claim and control of zhou2024 in 40 minutes, or furuta2024's 300,000 steps")  # fmt: skip
+                        "an hour (number-text) or a night (furuta2024, 100,000 steps; on slow cores a day); full: every claim and control of zhou2024 in 40 minutes, or furuta2024's 300,000 steps")  # fmt: skip
     parser.add_argument(
         "--only",
         default="",
