@@ -9,7 +9,7 @@ import pytest
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError
 from epicycle.numbers.polynomials import degree, interpolate, spell
-from epicycle.tasks import grammar
+from epicycle.tasks import grammar, table_symmetries
 from epicycle.tasks.factors import over_field, over_integers, polynomial
 from epicycle.tasks.facts import task_facts, witness
 from epicycle.tasks.forms import explained, null_space, product_form, sum_form
@@ -181,6 +181,42 @@ def _is_function(argument, table):
     return all(len(np.unique(table[argument == s])) == 1 for s in range(len(table)))
 
 
+@pytest.mark.parametrize(
+    ("text", "modulus", "kind", "g1", "g2"),
+    [
+        ("(a - b)^12", 13, "sum", "a", "-b"),
+        ("(a - 2b)^112", 113, "sum", "a", "-2b"),
+        ("(a*b - 1)^96", 97, "product", "a", "b"),
+        ("3*(a^2 + b)^96 + 5", 97, "sum", "a^2", "b"),
+        ("(a^2*b^2 + 1)^5", 97, "product", "a^2", "b^2"),
+    ],
+)
+def test_tables_of_few_answers_have_forms_that_are_found_at_once(text, modulus, kind, g1, g2):
+    """An indicator of a = b has as many symmetries as there are permutations: the search cuts what closes a shorter cycle."""
+    form = getattr(task_facts(modular_task(TaskConfig(formulas=(text,), modulus=modulus))), kind)
+    assert form.exists and holds(form, table_of(text, modulus))
+    found = witness(form)
+    assert (found["g1"], found["g2"]) == (g1, g2)
+
+
+def test_too_many_symmetries_are_not_decided(monkeypatch):
+    """Cycles exist, but with hardly a try allowed it is said that this is not known."""
+    table = np.eye(12, dtype=int)
+    assert sum_form(table).exists and holds(sum_form(table), table)
+    monkeypatch.setattr(table_symmetries, "MOST_TRIED", 3)
+    assert sum_form(table).exists is None and "too many symmetries" in sum_form(table).reason
+    table = np.pad(np.eye(12, dtype=int), ((1, 0), (1, 0)), constant_values=2)
+    assert product_form(table).exists is None and "too many symmetries" in product_form(table).reason
+    monkeypatch.undo()
+    assert product_form(table).exists and holds(product_form(table), table)
+
+
+def test_equal_rows_are_equal_factors_and_h_stays_injective():
+    """(a^2 b^2 + 1)^5 is a function of a^2 b^2 that gives no answer twice: 5 and 96 have no common divisor."""
+    form = product_form(table_of("(a^2*b^2 + 1)^5", 97))
+    assert form.is_injective and holds(form, table_of("(a^2*b^2 + 1)^5", 97))
+
+
 def test_random_tables_have_no_form():
     for seed in range(3):
         table = np.random.default_rng(seed).integers(0, 31, (31, 31))
@@ -250,7 +286,9 @@ def test_an_outer_function_that_is_not_injective_is_seen_through_by_derivatives(
 
 def test_a_candidate_that_does_not_explain_the_table_is_refused():
     assert explained(table_of("a*b", 7), "sum", np.arange(7), np.arange(7), "tried") is None
-    g1, g2 = inner_sum(polynomial(grammar.parse("a^7 + 7b^2")), 7)  # its derivatives leave a^7 / 7, which 7 times is a^7
+    g1, g2 = inner_sum(
+        polynomial(grammar.parse("a^7 + 7b^2")), 7
+    )  # its derivatives leave a^7 / 7, which 7 times is a^7
     assert explained(table_of("a^7 + 7b^2", 7), "sum", g1, g2, "tried").exists
     assert inner_sum(polynomial(grammar.parse("a*b + a^2")), 7) is None
 

@@ -9,9 +9,13 @@ from epicycle.numbers.polynomials import degree, interpolate, spell
 from epicycle.numbers.residues import is_prime, primitive_root
 from epicycle.tasks.factors import over_field, over_integers, polynomial
 from epicycle.tasks.forms import Form, explained, product_form, sum_form
+from epicycle.tasks.grammar import Binary, Integer, Negative, Node, Power
 from epicycle.tasks.label_statistics import label_statistics
 from epicycle.tasks.modular import Task
 from epicycle.tasks.separation import inner_product, inner_sum
+
+MOST_TERMS = 12
+"""A polynomial of more terms says no more than its table."""
 
 
 class TaskFacts(NamedTuple):
@@ -60,7 +64,7 @@ def task_facts(task: Task) -> TaskFacts:
     table = np.full((p,) * count, -1)
     table[tuple(task.operands.T)] = np.where(task.defined[0], task.labels[0], -1)
     poly = polynomial(rule.node)
-    forms = _forms(table, poly) if count == 2 else (None, None)
+    forms = _forms(table, rule.node) if count == 2 else (None, None)
     statistics = label_statistics(task)
     return TaskFacts(
         formula=rule.text, modulus=p, pairs=int((table >= 0).sum()), labels=len(np.unique(table[table >= 0])), is_symmetric=task.is_symmetric(),
@@ -73,22 +77,30 @@ def task_facts(task: Task) -> TaskFacts:
     )  # fmt: skip
 
 
-def _forms(table: np.ndarray, poly: Any) -> tuple[Form, Form]:
-    """The two forms from the table, and where they are not decided, from what the derivatives of the formula suggest."""
+def _forms(table: np.ndarray, node: Node | None) -> tuple[Form, Form]:
+    """The two forms from the table; where they are not decided, or one argument has several answers, what the derivatives of the formula suggest is tried."""
+    poly = polynomial(_inner(node))
     found = []
     for form, inner in ((sum_form(table), inner_sum), (product_form(table), inner_product)):
         candidate = None
-        if form.exists is None and poly is not None:
+        if poly is not None and form.exists is not False and not form.is_injective:
             candidate = inner(poly, len(table))
-        if candidate is not None:
-            form = (
-                explained(
-                    table, form.kind, *candidate, "g1 and g2 from the formula's derivatives explain the whole table"
-                )
-                or form
-            )
-        found.append(form)
+        reason = "g1 and g2 from the formula's derivatives explain the whole table"
+        found.append(form if candidate is None else explained(table, form.kind, *candidate, reason) or form)
     return found[0], found[1]
+
+
+def _inner(node: Node | None) -> Node | None:
+    """The formula without the powers and constants around it, which are a matter of h."""
+    while True:
+        if isinstance(node, Power):
+            node = node.base
+        elif isinstance(node, Negative):
+            node = node.operand
+        elif isinstance(node, Binary) and Integer in (type(node.left), type(node.right)):
+            node = node.left if isinstance(node.right, Integer) else node.right
+        else:
+            return node
 
 
 def _is_bijective(table: np.ndarray, axis: int) -> bool:
@@ -121,7 +133,7 @@ def _basis(by_sum: Form | None, by_product: Form | None) -> str:
 
 
 def witness(form: Form) -> dict[str, str] | None:
-    """g1, g2 and h as polynomials, in the rescaled form of lowest degree; None where there is no form.
+    """g1, g2 and h as polynomials of up to `MOST_TERMS` terms, in the rescaled form of lowest degree; None where there is no form.
 
     Modulo what is no prime only g1 and g2 that are linear as they are have one here; None for others.
     """
@@ -141,10 +153,11 @@ def witness(form: Form) -> dict[str, str] | None:
             best = size, (polynomials, h)
     assert best is not None
     polynomials, h = best[1]
-    attained = h >= 0
-    names = {"g1": spell(polynomials[0], "a", p), "g2": spell(polynomials[1], "b", p)}
-    names["h"] = spell(interpolate(h), "x", p) if attained.all() else _counted(h)
-    return names
+    spelled = [spell(c, name, p) if np.count_nonzero(c) <= MOST_TERMS else _counted(c) for c, name in zip(polynomials, "ab", strict=True)]  # fmt: skip
+    outer = interpolate(h) if (h >= 0).all() else None
+    if outer is not None and np.count_nonzero(outer) <= MOST_TERMS:
+        return {"g1": spelled[0], "g2": spelled[1], "h": spell(outer, "x", p)}
+    return {"g1": spelled[0], "g2": spelled[1], "h": _counted(h)}
 
 
 def _line(values: np.ndarray, name: str) -> str:

@@ -19,7 +19,9 @@ import numpy as np
 from jaxtyping import Int
 
 from epicycle.numbers.residues import inverses, is_prime, primitive_root
-from epicycle.tasks.table_symmetries import UNKNOWN, cycle
+from epicycle.tasks.table_symmetries import UNKNOWN, TooManySymmetriesError, cycle
+
+TOO_MANY = "not decided: the table has too many symmetries to try them all"
 
 
 class Form(NamedTuple):
@@ -106,7 +108,10 @@ def _decided_sum(table: np.ndarray) -> Form:
             "one operand does not matter",
         )
     if r == c == p:
-        found = cycle(small, p)
+        try:
+            found = cycle(small, p)
+        except TooManySymmetriesError:
+            return Form("sum", None, TOO_MANY)
         if found is None:
             return Form("sum", False, "no symmetry of the table moves all rows and all columns in one cycle each")
         return _sum_witness(
@@ -140,11 +145,14 @@ def product_form(table: Int[np.ndarray, "p p"]) -> Form:
         small = small.T
         m = len(small)
         if m == small.shape[1] and m > 1 and (p - 1) % m == 0:
-            found = cycle(small, m)
+            try:
+                found = cycle(small, m)
+            except TooManySymmetriesError:
+                return Form("product", None, TOO_MANY)
             if found is not None:
                 x, y = (_spread(place, kind, zeros, p) for place, kind, zeros in
                         ((found[0], row_class, zero_rows), (found[1], column_class, zero_columns)))  # fmt: skip
-                form = _product_witness(table, x, _widened(y, whole_columns, p))
+                form = _product_witness(table, x, _widened(y, whole_columns, p), m)
                 if form is not None:
                     return form
     refutation = _no_product(given)
@@ -270,11 +278,12 @@ def _widened(y: np.ndarray, whole: np.ndarray, p: int) -> np.ndarray:
     return found
 
 
-def _product_witness(table: np.ndarray, x: np.ndarray, y: np.ndarray) -> Form | None:
+def _product_witness(table: np.ndarray, x: np.ndarray, y: np.ndarray, m: int) -> Form | None:
+    """Places modulo m as exponents of an element of order m, so that equal places are equal products."""
     p = len(table)
-    root = primitive_root(p)
-    power = np.array([pow(root, e, p) for e in range(p - 1)])
-    g1, g2 = (np.where(z >= 0, power[z % (p - 1)], 0) for z in (x, y))
+    element = pow(primitive_root(p), (p - 1) // m, p)
+    power = np.array([pow(element, e, p) for e in range(m)])
+    g1, g2 = (np.where(z >= 0, power[z % m], 0) for z in (x, y))
     return explained(
         table,
         "product",

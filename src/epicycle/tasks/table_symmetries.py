@@ -1,8 +1,12 @@
 """Symmetries of a table of answers that move all rows, and all columns, in one cycle: searched exhaustively.
 
 A symmetry is a permutation of rows with one of columns that leaves every answer where it was. Colours of rows and columns are refined
-until no symmetry can mix them, as in graph isomorphism; what is left is tried, so that nothing found is a proof.
+until no symmetry can mix them, as in graph isomorphism; what is left is tried, but for what has closed a shorter cycle already, so that
+nothing found is a proof.
 """
+
+from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 from jaxtyping import Int
@@ -10,15 +14,25 @@ from jaxtyping import Int
 from epicycle.numbers.residues import is_prime
 
 UNKNOWN = -1
+MOST_TRIED = 3_000
+"""Images of single rows that are tried: a table with nearly as many symmetries as permutations could take for ever."""
+
+
+class TooManySymmetriesError(Exception):
+    """Neither found nor refuted within `MOST_TRIED`."""
 
 
 def cycle(table: Int[np.ndarray, "m m"], m: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Places x, y modulo m with table[i, j] a function of x[i] + y[j], each a bijection; None if there are none.
 
     All rows and all columns of the table are different. Exhaustive: None is a proof.
+
+    Raises:
+        TooManySymmetriesError: It could not be settled.
     """
+    tried = count()
     for row in range(1, m):
-        found = _moves(table, row, m)
+        found = _moves(table, row, m, tried)
         if found is not None:
             return found
         if is_prime(m):
@@ -26,7 +40,7 @@ def cycle(table: Int[np.ndarray, "m m"], m: int) -> tuple[np.ndarray, np.ndarray
     return None
 
 
-def _moves(table: np.ndarray, row: int, m: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _moves(table: np.ndarray, row: int, m: int, tried: Iterator[int]) -> tuple[np.ndarray, np.ndarray] | None:
     """A symmetry that takes row 0 to `row` and is one cycle on rows and on columns."""
     plain = _refine(table, np.zeros(m, np.uint64), np.zeros(m, np.uint64))
     if plain[0][0] != plain[0][row]:
@@ -36,7 +50,7 @@ def _moves(table: np.ndarray, row: int, m: int) -> tuple[np.ndarray, np.ndarray]
         if plain[1][column] != plain[1][0] or table[row, column] != table[0, 0]:
             continue
         second = _refine(table, _marked(plain[0], row), _marked(plain[1], column))
-        for rows, columns in _matchings(table, first, second):
+        for rows, columns in _matchings(table, first, second, tried):
             x, y = _places(rows, m), _places(columns, m)
             if x is not None and y is not None:
                 return x, -y % m
@@ -71,22 +85,44 @@ def _refine(table: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[n
         count = now
 
 
-def _matchings(table: np.ndarray, first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]):
-    """All symmetries that take the first colours to the second, as images of rows and of columns."""
+def _matchings(
+    table: np.ndarray,
+    first: tuple[np.ndarray, np.ndarray],
+    second: tuple[np.ndarray, np.ndarray],
+    tried: Iterator[int],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All symmetries that take the first colours to the second, as images of rows and of columns, but those that are no single cycle."""
     if any((np.sort(a) != np.sort(b)).any() for a, b in zip(first, second, strict=True)):
         return
-    values, counts = np.unique(first[0], return_counts=True)
+    values, where, counts = np.unique(first[0], return_index=True, return_counts=True)
     if (counts == 1).all():  # columns follow from rows, since all columns are different
         rows = np.argsort(second[0])[np.argsort(np.argsort(first[0]))]
         columns = _columns_of(table, rows)
         if columns is not None:
             yield rows, columns
         return
-    color = values[counts > 1][0]
-    place = int(np.flatnonzero(first[0] == color)[0])
+    known = {int(where[i]): int(np.flatnonzero(second[0] == values[i])[0]) for i in np.flatnonzero(counts == 1)}
+    place = int(where[counts > 1][0])
     finer = _refine(table, _marked(first[0], place), first[1])
-    for image in np.flatnonzero(second[0] == color):
-        yield from _matchings(table, finer, _refine(table, _marked(second[0], int(image)), second[1]))
+    for image in np.flatnonzero(second[0] == first[0][place]):
+        if _closes_early({**known, place: int(image)}, len(table)):
+            continue
+        if next(tried) >= MOST_TRIED:
+            raise TooManySymmetriesError
+        yield from _matchings(table, finer, _refine(table, _marked(second[0], int(image)), second[1]), tried)
+
+
+def _closes_early(image: dict[int, int], m: int) -> bool:
+    """True if a part of a permutation has a cycle that does not hold everything."""
+    left = dict(image)
+    while left:
+        begin, at = left.popitem()
+        length = 1
+        while at != begin and at in left:
+            at, length = left.pop(at), length + 1
+        if at == begin and length < m:
+            return True
+    return False
 
 
 def _columns_of(table: np.ndarray, rows: np.ndarray) -> np.ndarray | None:
