@@ -282,6 +282,25 @@ def test_what_is_exported_is_what_is_shown(root, tmp_path, capsys):
     assert "two different ones" in (said := capsys.readouterr().err) and ".csv" in said and "empty --out" in said
 
 
+@pytest.mark.parametrize("way", [["--group-by", "formula"], ["--sql", "SELECT 1"], ["--compare", "x", "y"]])
+@pytest.mark.parametrize("more", [["--limit", "1"], ["--sort", "first"], ["--columns", "id"]])
+def test_what_is_for_the_list_of_runs_cuts_no_sample(root, capsys, way, more):
+    """Groups of the first few runs by outcome would have rates, and intervals, of their own choice."""
+    assert main(["runs", "--out", str(root), *way, *more]) == 2
+    assert f"got {way[0]} with {more[0]}, which is for the list of runs" in capsys.readouterr().err
+
+
+def test_runs_of_one_seed_from_two_sources_are_no_sample():
+    from epicycle.runs.query import SETTINGS, lender, mixed
+
+    same = dict.fromkeys(SETTINGS, 1)
+    runs = [same | {"seed": seed, "split_seed": seed, "source": source} for seed, source in ((0, "p"), (0, "q"), (1, "r"))]  # fmt: skip
+    assert mixed(runs) == ["source"] and mixed(runs[1:]) == []
+    assert lender(runs) is None and lender(runs[:1]) is None
+    assert lender([each | {"source": "p"} for each in runs]) == "p"
+    assert lender([each | {"source": None} for each in runs]) is None
+
+
 def test_parts_have_one_order():
     assert FrozenConfig(parts=("body", "embedding")) == FrozenConfig(parts=("embedding", "body"))
 

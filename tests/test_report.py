@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from epicycle.analysis.decomposition import kept_decomposition
 from epicycle.analysis.grok import analyse_run, grok
 from epicycle.cli.main import main
 from epicycle.fourier.measures import ffd
-from epicycle.report.grok import _besides, _named, _nulls, finding, grok_page, write_report
+from epicycle.report.grok import _besides, _named, _nulls, finding, grok_page, leaked, write_report
 from epicycle.report.page import Page, Section, Tile, embedded_json, number, render, table
 
 
@@ -221,14 +222,27 @@ def test_what_the_source_was_trained_on_is_said(tiny, tmp_path):
 
     [source] = grok(tiny("a+b", steps=100), tmp_path, device="cpu")
     frozen = FrozenConfig(parts=("embedding",), source=source.run.id)
-    doubts = {}
+    doubts, runs = {}, {}
     for split, formula in ((0, "a+b"), (1, "a+b"), (1, "a*b")):
         config = tiny(formula, steps=100)
         config = dataclasses.replace(config, frozen=frozen, task=dataclasses.replace(config.task, split_seed=split))
         [found] = grok(config, tmp_path, device="cpu")
         doubts[split, formula] = " ".join(grok_page(found).doubts)
+        runs[split, formula] = found
     assert "were trained on by the run that the frozen weights come from" in doubts[1, "a+b"]
     assert "frozen weights come from" not in doubts[0, "a+b"] + doubts[1, "a*b"]
+    # the source moves away: what it was trained on is on record, but was not in records of before
+    shutil.rmtree(source.run.path)
+    share = leaked(runs[1, "a+b"].run)
+    assert share > 0 and " ".join(grok_page(runs[1, "a+b"]).doubts) == doubts[1, "a+b"]
+    facts = runs[1, "a+b"].run.record()["source"]
+    runs[1, "a+b"].run.update(source={name: value for name, value in facts.items() if name != "task"})
+    assert leaked(runs[1, "a+b"].run) is None
+    # of a checkpoint of another project only the formula is known
+    for place, expected in (((1, "a+b"), None), ((1, "a*b"), 0.0)):
+        runs[place].run.update(source=facts | {"outcome": "imported"})
+        assert leaked(runs[place].run) is expected or leaked(runs[place].run) == expected == 0.0
+    assert "is not known: it has a formula in common" in " ".join(grok_page(runs[1, "a+b"]).doubts)
 
 
 def test_a_history_that_lost_lines_is_not_read(tiny, tmp_path):

@@ -15,6 +15,7 @@ import pytest
 
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError, DiskError, EpicycleError, RunError
+from epicycle.report.sweep import sweep_page
 from epicycle.runs.directory import list_runs, open_run, run_id
 from epicycle.sweep.batch import Stacked
 from epicycle.sweep.grid import grid_of
@@ -275,6 +276,9 @@ def test_a_grid_of_splits_goes_by_them(tiny, tmp_path):
     configs = [dataclasses.replace(c, task=dataclasses.replace(c.task, split_seed=i)) for i, c in enumerate(configs)]
     grid = grid_of(configs, tmp_path)
     assert grid.seeds == (0, 1, 2) and len(grid.configs) == 3 and len(grid.conditions) == 1
+    said = " ".join(sweep_page(grid, "").doubts)
+    assert "All seeds share the weights that they begin with (seed 5): intervals are about splits alone." in said
+    assert "share one split" not in said
 
 
 def test_a_stack_leaves_the_same_runs_as_the_pool(tiny, tmp_path):
@@ -443,7 +447,9 @@ def test_sources_may_be_mixtures_and_runs_that_are_there(tmp_path, capsys):
     assert {each["condition"]["source"] for each in runs} == {None, "a + b and a*b"}
     lender = mixtures[0]
     assert main(["sweep", "2a+b", *common, "--source-runs", lender, "--freeze", "body"]) == 0
-    runs = json.loads(capsys.readouterr().out)["runs"]
+    found = json.loads(capsys.readouterr().out)
+    runs = found["runs"]
+    assert f"take weights from one run, {lender}" in Path(found["report"]).read_text()
     lent = [open_run(tmp_path / each["id"]) for each in runs if each["condition"]["parts"]]
     assert [run.record()["source"]["id"] for run in lent] == [lender] * 2
     name = "blocks.0.mlp.W_in"
@@ -455,7 +461,9 @@ def test_sources_may_be_mixtures_and_runs_that_are_there(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     kept = {(each["seed"], each["condition"]["source"]) for each in found["runs"] if each["condition"]["parts"]}
     assert kept == {(0, "a + b"), (0, lenders[1]), (1, "a + b"), (1, lenders[0])}
-    assert "test questions were trained on by its source" in Path(found["report"]).read_text()
+    page = Path(found["report"]).read_text()
+    assert "test questions were trained on by its source" in page
+    assert "take weights from one run" not in page and "All seeds share" not in page
     begun = open_run(tmp_path / lender)
     begun.update(status="training")
     before = len(list(tmp_path.iterdir()))
@@ -463,6 +471,7 @@ def test_sources_may_be_mixtures_and_runs_that_are_there(tmp_path, capsys):
                (["a+b,a^2+b,a^3+b", "--sources", "a+b", "--freeze", "embedding"], "with shape (128, 16); expected (128, 17)"),
                (["a+b", "--source-runs", lenders[0], "--freeze", "body", "--moduli", "13"], "modulus 11"),
                (["a+b", "--source-runs", "nowhere", "--freeze", "body"], "nowhere"),
+               (["2a+b", "--sources", "a+b", "--source-runs", lenders[1], "--freeze", "body"], "which is seed 1 of a+b in --sources"),
                (["a+b", "--sources", "a+b and a + b", "--freeze", "body"], "same formula twice")]  # fmt: skip
     for words, said in refused:
         assert main(["sweep", *common, *words]) == 2

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from epicycle.cli.settings import add_setting_options, with_settings
+from epicycle.cli.settings import add_setting_options, check_seeds, with_settings
 
 HELP = (
     "Trains a one-layer transformer on modular arithmetic until it answers questions it has never seen, then shows which "
@@ -63,8 +63,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
     from epicycle.tasks.modular import TaskConfig
     from epicycle.training.config import PUBLISHED_MODULUS, RECIPES, FrozenConfig, ScheduleConfig
 
-    if options.seeds < 1:
-        raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
+    check_seeds(options)
     schedule = ScheduleConfig(
         max_steps=options.max_steps, evaluate_every=options.evaluate_every, measure_every=options.measure_every,
         checkpoint_every=options.checkpoint_every, hold_evaluations=options.hold_evaluations,
@@ -139,7 +138,7 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
     from epicycle.report.grok import grok_page
     from epicycle.runs.directory import run_id
     from epicycle.sweep.sweep import grok_all
-    from epicycle.tasks.modular import modular_task
+    from epicycle.tasks.modular import looked_up, modular_task
     from epicycle.training.build import slow_reason
     from epicycle.training.config import to_dict
     from epicycle.training.engine import chosen_device
@@ -189,12 +188,12 @@ def grok_and_report(chosen: list[Any], options: argparse.Namespace, given: dict[
         say(f"report: {path}")
     if len(runs) > 1:
         say()
-        say(_over_seeds(runs))
+        say(_over_seeds(runs, max(looked_up(config.task) for config in chosen)))
     return {"runs": runs, "report": pages[0]}
 
 
-def _over_seeds(runs: list[dict[str, Any]]) -> str:
-    """How many of several seeds grokked, and when."""
+def _over_seeds(runs: list[dict[str, Any]], looking: float) -> str:
+    """How many of several seeds grokked, and when; `looking`: what looking up alone answers."""
     from epicycle.analysis.statistics import rate, time_to_event
 
     first = [each["steps"]["first"] for each in runs]
@@ -206,7 +205,10 @@ def _over_seeds(runs: list[dict[str, Any]]) -> str:
         when = f"none within {max(trained):,} steps"
     held = sum(each["steps"]["sustained"] is not None for each in runs)
     often = "" if held == hit.count else f", {held or 'none'} of them for three evaluations in a row"
-    return f"{hit.count} of {hit.total} seeds grokked (95 % interval {hit.low:.0%} to {hit.high:.0%}){often}; {when}"
+    return (
+        f"{hit.count} of {hit.total} seeds grokked (95 % interval {hit.low:.0%} to {hit.high:.0%}){often}; {when}"
+        + (f"; looking up alone answers {looking:.1%}" if looking >= 0.99 else "")
+    )
 
 
 def as_json(grok: Any, report: str) -> dict[str, Any]:

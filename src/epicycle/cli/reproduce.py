@@ -92,10 +92,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train, explain, grade, report."""
     from epicycle.cli.pretrain import given_of
+    from epicycle.cli.settings import check_seeds
     from epicycle.errors import ConfigError
 
-    if options.seeds is not None and options.seeds < 1:
-        raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
+    check_seeds(options)
     only = _split(options.only)
     if options.pool:
         from epicycle.cli.pool import pool

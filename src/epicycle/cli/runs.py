@@ -52,7 +52,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     ]
     if len(ways) > 1:
         raise ConfigError(f"got {' and '.join(ways)}; expected one of them. Leave one out.")
-    if options.export:
+    ignored = [f"--{name}" for name in ("sort", "limit", "columns") if getattr(options, name) is not None]
+    if ways and ignored:
+        raise ConfigError(f"got {ways[0]} with {' and '.join(ignored)}, which is for the list of runs; expected {ways[0]} over all runs that --where leaves. "
+                          f"Leave {'them' if len(ignored) > 1 else 'it'} out.")  # fmt: skip
+    if options.export is not None:
         _check_export(options.export, are_runs=not ways)
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"got --limit {options.limit}; expected at least 1. Try 20.")
@@ -197,7 +201,7 @@ def _looked_up(directory: str) -> float:
 def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[str, Any]:
     from epicycle.analysis.statistics import rate, time_to_event
     from epicycle.cli.main import say
-    from epicycle.runs.query import grouped, longest, mixed
+    from epicycle.runs.query import grouped, lender, longest, mixed
 
     by = [name.strip() for name in options.group_by.split(",")]
     every = [each for each in table if each["kind"] == "grok"]
@@ -221,6 +225,8 @@ def _groups(options: argparse.Namespace, table: list[dict[str, Any]]) -> dict[st
             say(
                 f"{', '.join(map(str, key))}: these {len(runs)} runs differ in {', '.join(several)}, so there is no interval; add that to --group-by, or --where"
             )
+        elif source := lender(runs):
+            say(f"{', '.join(map(str, key))}: all {len(runs)} runs take weights from {source}, so the interval is about seeds given this one source")  # fmt: skip
         found.append(dict(zip(by, key, strict=True)) | {"runs": hit.total, "grokked": hit.count, "sustained": held, "low": None if several else hit.low, "high": None if several else hit.high, "mixed": several, "median": time.median,
                                                         "restricted_mean": time.restricted_mean, "horizon": time.horizon, "best_final_accuracy": best, "lookup_accuracy": looking})  # fmt: skip
         lines.append(

@@ -38,6 +38,26 @@ def add_setting_options(parser: argparse.ArgumentParser) -> None:
     optimiser.add_argument("--weight-decay", type=float, help="decoupled weight decay")
 
 
+MOST_SEEDS = 10_000
+
+
+def check_seeds(options: argparse.Namespace) -> None:
+    """Refuse numbers of seeds that cannot be meant, and seeds below 0.
+
+    Raises:
+        ConfigError: As it says.
+    """
+    from epicycle.errors import ConfigError
+
+    if options.seeds is not None and not 1 <= options.seeds <= MOST_SEEDS:
+        raise ConfigError(f"got --seeds {options.seeds}; expected 1 to {MOST_SEEDS:,}. Try 3.")
+    for name in ("seed", "split_seed", "weight_seed"):
+        if (getattr(options, name, None) or 0) < 0:
+            raise ConfigError(
+                f"got --{name.replace('_', '-')} {getattr(options, name)}; expected 0 or a larger number. Try 0."
+            )
+
+
 def with_settings(config: Any, options: argparse.Namespace, leave: tuple[str, ...] = ()) -> Any:
     """A run configuration with the settings that were given, but those to `leave` as they are."""
     import dataclasses

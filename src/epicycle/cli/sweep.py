@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from epicycle.cli.settings import add_setting_options, with_settings
+from epicycle.cli.settings import add_setting_options, check_seeds, with_settings
 
 HELP = (
     "Trains many runs: every formula, train fraction, modulus and seed, from scratch or with parts frozen from other runs of the sweep. Says what is "
@@ -102,8 +102,7 @@ def configs(options: argparse.Namespace) -> list[Any]:
     spelled = [tuple(formula(text).text for text in parts) for parts in targets]
     if twice := [parts for i, parts in enumerate(spelled) if parts in spelled[:i]]:
         raise ConfigError(f"got {' and '.join(twice[0])} twice; expected every formula or mixture once. Leave one out.")
-    if options.seeds < 1:
-        raise ConfigError(f"got --seeds {options.seeds}; expected at least 1. Try 3.")
+    check_seeds(options)
     if options.split_seed is not None and options.weight_seed is not None and options.seeds > 1:
         raise ConfigError(
             f"got --seeds {options.seeds} with --split-seed and --weight-seed; expected one of the two to vary. Leave one out, or give --seeds 1."
@@ -160,6 +159,8 @@ def configs(options: argparse.Namespace) -> list[Any]:
                 names.append("random" if origin is None else run_id(origin.name, to_dict(origin)))
                 if origin is not None:
                     add(origin)
+                    if names[-1] in lenders:
+                        raise ConfigError(f"got {names[-1]} in --source-runs, which is seed {seed} of {source} in --sources; expected every source once. Leave one out.")  # fmt: skip
             for name in names:
                 for parts in kinds:
                     for formulas in targets:
@@ -204,7 +205,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from epicycle.cli.main import say
     from epicycle.cli.pretrain import given_of
     from epicycle.cli.progress import JobsProgress
-    from epicycle.report.sweep import numbers_of, write_sweep
+    from epicycle.report.sweep import finding, numbers_of, write_sweep
     from epicycle.sweep.grid import grid_of
     from epicycle.sweep.plan import cost, plan
     from epicycle.sweep.sweep import sweep
@@ -224,7 +225,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     name = hashlib.sha256("\n".join(sorted(each.id for each in planned)).encode()).hexdigest()[:8]
     path = write_sweep(grid, options.typed, Path(options.out) / f"sweep-{name}.html")
     runs = numbers_of(grid)
-    say(f"{sum(each['steps']['first'] is not None for each in runs)} of {len(runs)} runs grokked")
+    say(finding(grid))
     say(f"report: {path}")
     return {"runs": runs, "report": str(path)}
 

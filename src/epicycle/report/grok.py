@@ -11,7 +11,7 @@ from epicycle.fourier.operand_waves import folded, operand_frequencies
 from epicycle.report.page import Page, Tile, number
 from epicycle.report.sections import SECTIONS, WITHOUT_CIRCUIT, command
 from epicycle.runs.directory import Run, open_run
-from epicycle.tasks.modular import Task, modular_task
+from epicycle.tasks.modular import Task, TaskConfig, modular_task
 from epicycle.training.grokking import test_accuracy
 
 
@@ -291,9 +291,14 @@ def _doubts(grok: Grok, task: Task) -> tuple[str, ...]:
         if task.is_symmetric(index) and not is_imported and (share := task.swap_leakage(index)) > 0:
             doubts.append(f"{rule.text} is symmetric, and {share:.0%} of its test questions were trained on with "
                           "their operands swapped. Repeat with --split-by unordered.")  # fmt: skip
-    if (share := leaked(grok.run)) > 0:
+    share = leaked(grok.run)
+    if share is None:
+        doubts.append(
+            "Whether test questions were trained on by the run that the frozen weights come from is not known: it has a formula in common, and its split is not on record."
+        )
+    elif share > 0:
         doubts.append(f"{share:.0%} of the test questions were trained on by the run that the frozen weights come from, which has a formula in common. "
-                      "Give both the same split.")  # fmt: skip
+                      "Give both the same split and train fraction.")  # fmt: skip
     if task.config.zeros == "excluded":
         doubts.append("The number 0 is never asked about, so nothing was learned of it: waves of the numbers themselves are not measured, only those of "
                       "their logarithms.")  # fmt: skip
@@ -312,13 +317,21 @@ def _doubts(grok: Grok, task: Task) -> tuple[str, ...]:
     return tuple(doubts)
 
 
-def leaked(run: Run) -> float:
-    """Share of a run's test questions that the source of its frozen weights was trained on, with the same formula; 0 where that is not known."""
-    source = (run.record().get("source") or {}).get("id")
-    path = run.path.parent / str(source)
-    if source is None or not (path / "run.json").is_file():
+def leaked(run: Run) -> float | None:
+    """Share of a run's test questions that the source of its frozen weights was trained on, with the same formula; None where that is not known."""
+    source, task = run.record().get("source"), modular_task(config_of(run).task)
+    if not source:
         return 0.0
-    task, other = (modular_task(config_of(each).task) for each in (run, open_run(path)))
+    values, path = source.get("task"), run.path.parent / source["id"]
+    if values is None and (path / "run.json").is_file():  # a run from before that was noted
+        values = open_run(path).record()["config"]["resolved"]["task"]
+    if values is None:
+        return None
+    other = modular_task(TaskConfig(**values | {"formulas": tuple(values["formulas"])}))
+    if other.config.modulus != task.config.modulus:
+        return 0.0
+    if source["outcome"] == "imported":  # its split is one of ours
+        return None if {rule.text for rule in task.rules} & {rule.text for rule in other.rules} else 0.0
     theirs = {rule.text: i for i, rule in enumerate(other.rules)}
     if other.config.modulus != task.config.modulus:
         return 0.0

@@ -203,16 +203,22 @@ def transfer(grid: Grid) -> Section | None:
 
 def _sources(grid: Grid, pairs: Sequence[Condition]) -> str:
     """Which sources had not grokked, and what they were trained on that is tested here."""
-    poor, known = set(), 0.0
+    poor, known, unknown = set(), 0.0, set()
     for run in (run for c in pairs for run in grid.runs(c)):
-        known = max(known, leaked(run))
+        share = leaked(run)
+        known = max(known, share or 0.0)
+        if share is None:
+            unknown.add(run.record()["source"]["id"])
         path = grid.root / str((run.record().get("source") or {}).get("id"))
         if (path / "run.json").is_file() and open_run(path).record()["steps"]["first"] is None:
             poor.add(path.name)
     tested = (
-        f" Up to {known:.0%} of a run's test questions were trained on by its source: another split, and a formula in common."
+        f" Up to {known:.0%} of a run's test questions were trained on by its source, which has the formula in common and another split or train fraction."
         if known
         else ""
+    )
+    tested += (
+        f" Whether test questions were trained on by {', '.join(sorted(unknown))} is not known." if unknown else ""
     )
     return f"Sources that had not grokked when their weights were taken: {', '.join(sorted(poor)) or 'none'}.{tested}"
 
@@ -335,13 +341,39 @@ def numbers_of(grid: Grid) -> list[dict[str, Any]]:
     return found
 
 
+def finding(grid: Grid) -> str:
+    """How many runs grokked, held it, and could have without a rule."""
+    pairs = [(c, run.record()["steps"]) for c in grid.conditions for run in grid.runs(c)]
+    hits = [(c, steps) for c, steps in pairs if steps["first"] is not None]
+    held = sum(steps["sustained"] is not None for _, steps in hits)
+    easy = {c for c in grid.conditions if max(looked_up(grid.configs[c, s].task) for s in grid.seeds if (c, s) in grid.configs) >= 0.99}  # fmt: skip
+    free = sum(c in easy for c, _ in hits)
+    kept = f", {held} of them at three in a row" if hits else ""
+    rule = f"; where looking up alone gives as much: {free}" if free else ""
+    return f"{len(hits)} of {len(pairs)} runs reached 99 % test accuracy at an evaluation{kept}{rule}"
+
+
+def _shared(grid: Grid) -> list[str]:
+    """What the seeds have in common, so that their interval is about the rest alone."""
+    if len(grid.seeds) < 2:
+        return []
+    splits, weights = {c.task.split_seed for c in grid.configs.values()}, {c.seed for c in grid.configs.values()}
+    found = [f"All seeds share {what} (seed {min(seeds)}): intervals are about {other} alone." for what, seeds, other in
+             (("one split", splits, "the weights that runs begin with"), ("the weights that they begin with", weights, "splits")) if len(seeds) == 1]  # fmt: skip
+    for c in grid.conditions:
+        sources = {config.frozen.source for (own, _), config in grid.configs.items() if own == c and config.frozen is not None}  # fmt: skip
+        if len(sources) == 1 and "random" not in sources and len(grid.runs(c)) > 1:
+            found.append(f"All seeds of {c.label} take weights from one run, {min(sources)}: their interval is about seeds given this source.")  # fmt: skip
+    return found
+
+
 def sweep_page(grid: Grid, command: str) -> Page:
     """The report of a sweep."""
     sections = [section for section in (success(grid), transfer(grid), trajectories(grid)) if section is not None]
     sections.append(provenance(grid, command))
     runs = [run for c in grid.conditions for run in grid.runs(c)]
     hit = sum(run.record()["steps"]["first"] is not None for run in runs)
-    finding = f"{hit} of {len(runs)} runs grokked: {len(grid.conditions)} conditions with {len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)}."
+    size = f"{len(grid.conditions)} condition{'s' * (len(grid.conditions) > 1)} with {len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)}"
     tiles = (
         Tile("runs", f"{len(runs):,}", f"of {len(grid.configs):,} planned"),
         Tile("grokked", f"{hit:,}", "99 % test accuracy at an evaluation"),
@@ -352,9 +384,9 @@ def sweep_page(grid: Grid, command: str) -> Page:
     return Page(
         "epicycle sweep",
         "A sweep",
-        (finding,),
+        (f"{finding(grid)}: {size}.",),
         tiles,
-        _settings(grid) + doubts,
+        (*_settings(grid), *_shared(grid), *doubts),
         tuple(sections),
         {"command": command, "runs": numbers_of(grid)},
     )

@@ -34,10 +34,8 @@ COLUMNS = (
 """Columns of the table, in their order."""
 NUMBERS = {"modulus": "INTEGER", "train_fraction": "DOUBLE", "seed": "BIGINT", "split_seed": "BIGINT", "threads": "INTEGER", "seconds": "DOUBLE",
            **dict.fromkeys(("memorised", "first", "sustained", "stable", "trained", "max_steps", "width", "num_heads", "mlp_width", "evaluate_every"), "BIGINT"),
-           **dict.fromkeys(("train_loss", "test_loss", "train_accuracy", "test_accuracy"), "DOUBLE")}  # fmt: skip
+           **dict.fromkeys(("train_loss", "test_loss", "train_accuracy", "test_accuracy", "attention_rate", "learning_rate", "weight_decay"), "DOUBLE")}  # fmt: skip
 """Columns that are numbers, and their types in SQL; all others are texts there."""
-RATES = ("attention_rate", "learning_rate", "weight_decay")
-"""Numbers that SQL has as texts."""
 CONDITION = re.compile(r"\s*(?P<column>\w+)\s*(?P<sign><=|>=|!=|=|<|>|~)\s*(?P<value>(?!=).*?)\s*$")
 
 
@@ -104,7 +102,7 @@ def chosen(table: Sequence[dict[str, Any]], conditions: Sequence[str]) -> list[d
         column, sign, value = match["column"], match["sign"], match["value"]
         if column == "formula" and sign in ("=", "!="):
             value = _as_written(value)
-        if column in (*NUMBERS, *RATES) and sign != "~" and value.lower() != "none":
+        if column in NUMBERS and sign != "~" and value.lower() != "none":
             _number(value, text)
         kept = [each for each in kept if _meets(each[column], sign, value, text)]
     return kept
@@ -172,8 +170,20 @@ def grouped(table: Sequence[dict[str, Any]], by: Sequence[str]) -> dict[tuple[An
 
 
 def mixed(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Settings in which some runs differ: seeds of several experiments are no sample of one."""
-    return [name for name in SETTINGS if len({str(each[name]) for each in runs}) > 1]
+    """Settings in which some runs differ: seeds of several experiments are no sample of one.
+
+    Two runs of one seed that differ in no setting take weights from different sources.
+    """
+    found = [name for name in SETTINGS if len({str(each[name]) for each in runs}) > 1]
+    if not found and len({(each["seed"], each["split_seed"]) for each in runs}) < len(runs):
+        return ["source"]
+    return found
+
+
+def lender(runs: Sequence[dict[str, Any]]) -> str | None:
+    """The one run that all of several take weights from; None if there is none."""
+    sources = {each["source"] for each in runs} - {None, "random"}
+    return sources.pop() if len(runs) > 1 and len(sources) == 1 and all(each["source"] not in (None, "random") for each in runs) else None  # fmt: skip
 
 
 def longest(table: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -203,4 +213,9 @@ def write_csv(table: Sequence[dict[str, Any]], path: Path) -> None:
     with atomic(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         out = csv.DictWriter(file, names)
         out.writeheader()
-        out.writerows(table)
+        out.writerows([{name: _plain(value) for name, value in each.items()} for each in table])
+
+
+def _plain(value: Any) -> Any:
+    """Booleans as every other format has them."""
+    return str(value).lower() if isinstance(value, bool) else value

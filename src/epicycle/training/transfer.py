@@ -86,6 +86,7 @@ def take(config: RunConfig, task: Task, root: Path | str) -> Taken | None:
         "step": step,
         "sha256": record["checkpoints"][checkpoint_name(step)],
         "outcome": record["outcome"],
+        "task": record["config"]["resolved"]["task"],
     }
     if frozen.is_drawn_by_run:
         facts["lineage"] = lineage(record)
