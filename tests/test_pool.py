@@ -8,6 +8,7 @@ import pytest
 
 from epicycle.cli.main import main
 from epicycle.errors import ConfigError
+from epicycle.report.pool import reservations
 from epicycle.studies.furuta2024_claims import CELLS, CLAIMS, HELPED
 from epicycle.studies.pool import Pooled, looking_at, pooled, trainings, ungraded
 from epicycle.studies.stored import read_ledgers
@@ -187,14 +188,32 @@ def test_which_claims_rest_on_one_training_and_which_are_not_graded():
     ledgers = read_ledgers([RESULTS / "furuta2024-full-subtraction.json"])
     found = pooled(ledgers, FURUTA2024)
     (never,) = [t for t in trainings(ledgers) if t.seed == 1 and t.trained == 300_000]
-    assert looking_at(found, never) == ["C1b", "C2a", "C11b", "C12b", "C21b", "C24a", "C34b", "C34d"]
+    assert looking_at(found, never, ledgers) == ["C1b", "C2a", "C11b", "C12b", "C21b", "C24a", "C34b", "C34d"]
     (product,) = [
         t for t in trainings(ledgers) if t.seed == 1 and t.condition.formulas == ("a*b",) and not t.condition.parts
     ]
-    assert looking_at(found, product) == ["C2a", "C24a"]
+    assert looking_at(found, product, ledgers) == ["C2a", "C24a"]
     missing = ungraded(found, FURUTA2024)
     assert missing[:2] == ["C1a", "C1c"] and missing[-2:] == ["35 of A5", "96 of T1"] and "C2a" not in missing
     assert ungraded(pooled(ledgers, CLAIMS), [c for c in CLAIMS if c.id in ("C1b", "C2a")]) == []
+
+
+def test_what_is_not_pooled_is_said_beside_the_counts(tmp_path):
+    """Three seeds hold, read after step 10,000; a quicker ledger says the contrary and is no part of it, nor are its trainings."""
+    whole = ledger(tmp_path / "whole.json", [holds(s) for s in range(3)], runs=[(0, 5_000, 10_000)], verdict="confirmed")  # fmt: skip
+    quick = ledger(tmp_path / "quick.json", [holds(s, False) for s in range(3)], runs=[(0, 5_200, 6_000)], min_steps=4_000, verdict="refuted")  # fmt: skip
+    older = ledger(tmp_path / "older.json", [holds(s) for s in range(3)], rule="0.98", verdict="confirmed")
+    ledgers = read_ledgers([whole, quick])
+    found = pooled(ledgers, FURUTA2024)
+    assert found[0].entry.verdict == "confirmed" and found[0].elsewhere == (("refuted", "quick"),)
+    assert reservations(found, ledgers) == (
+        "No reading is taken from quick.",
+        "Ledgers whose rule or settings are others, and that are not pooled, say otherwise of C1a (refuted in quick).",
+    )
+    assert [(t.ledger, looking_at(found, t, ledgers)) for t in trainings(ledgers)] == [("whole", ["C1a"]), ("quick", [])]  # fmt: skip
+    assert reservations(pooled(ledgers[:1], FURUTA2024), ledgers[:1]) == ()
+    ledgers = read_ledgers([older])
+    assert reservations(pooled(ledgers, FURUTA2024), ledgers) == ("Graded by the rule of their ledger, which is another today: C1a.",)  # fmt: skip
 
 
 def test_a_seed_that_went_two_ways_is_two_trainings(tmp_path):

@@ -22,6 +22,7 @@ def pool(options: argparse.Namespace, given: dict[str, Any], only: list[str]) ->
     from epicycle.cli.main import say
     from epicycle.cli.reproduce import as_json, tell
     from epicycle.errors import ConfigError
+    from epicycle.report.pool import reservations
     from epicycle.studies.pool import make_pool
     from epicycle.studies.stored import read_ledgers
 
@@ -40,6 +41,8 @@ def pool(options: argparse.Namespace, given: dict[str, Any], only: list[str]) ->
     run.update(status="finished", outcome="reproduced")
     entries = [each.entry for each in found]
     tell(entries)
+    for sentence in reservations(found, ledgers):
+        say(sentence)
     say(f"report: {path}")
     return as_json(entries, path)
 

@@ -37,6 +37,15 @@ def numbers(
     }
 
 
+def reservations(found: Sequence[Pooled], ledgers: Sequence[Ledger]) -> tuple[str, ...]:
+    """What the counts of verdicts do not show: ledgers that lend no reading, verdicts that others give, rules of before."""
+    idle = [each.name for each in ledgers if not any(each.name in one.ledgers for one in found)]
+    other = [f"{one.entry.claim.id} ({verdict} in {name})" for one in found for verdict, name in one.elsewhere if verdict != one.entry.verdict]  # fmt: skip
+    old = [one.entry.claim.id for one in found if not one.is_current and one.entry.verdict != "not run"]
+    said = [(idle, "No reading is taken from"), (other, "Ledgers whose rule or settings are others, and that are not pooled, say otherwise of"), (old, "Graded by the rule of their ledger, which is another today:")]  # fmt: skip
+    return tuple(f"{words} {', '.join(names)}." for names, words in said if names)
+
+
 def _ledgers(ledgers: Sequence[Ledger], missing: Sequence[str]) -> Section:
     rows = [
         [each.name, f"{each.bound:,}" if each.bound else "all equally long", ", ".join(map(str, each.seeds)), len(each.graded), each.revision, each.command]
@@ -67,7 +76,7 @@ def _trainings(looked: Looked) -> Section | None:
         return None
     return Section("trainings", "Trainings", "Every training once, as far as any ledger followed it.",
                    table(["condition", "seed", "grokked at", "trained for", "final test accuracy", "ledger", "claims that look at it"], rows),
-                   ("Two transfers of one condition and seed are two trainings if their sources, or what chose their beginnings, differ. Where one seed went several ways, all are there. A ledger that followed them further may have graded other claims. Claims that look at one training are no independent evidence.",))  # fmt: skip
+                   ("Two transfers of one condition and seed are two trainings if their sources, or what chose their beginnings, differ. Where one seed went several ways, all are there. A ledger that followed them further may have graded other claims. Claims that look at one training are no independent evidence; those of a rule of before are not named.",))  # fmt: skip
 
 
 def pool_page(
@@ -83,10 +92,10 @@ def pool_page(
     """
     entries, paper = [each.entry for each in found], ledgers[0].paper
     seeds = sorted({seed for each in ledgers for seed in each.seeds})
-    finding = verdict_sentences(entries, f" in {len(ledgers)} ledgers with {len(seeds)} seeds")
+    finding = verdict_sentences(entries, f" in {len(ledgers)} ledgers with {len(seeds)} seeds") + reservations(found, ledgers)  # fmt: skip
     tiles = (*verdict_tiles(entries), Tile("seeds", str(len(seeds)), f"in {len(ledgers)} ledgers"))
     command = " ".join(["epicycle reproduce", paper, "--pool", *map(shlex.quote, files)])
-    looked = [(each, looking_at(found, each)) for each in trainings(ledgers)]
+    looked = [(each, looking_at(found, each, ledgers)) for each in trainings(ledgers)]
     cited = "".join(f"<p class='caveat'>{escape(REFERENCES[key][0])}</p>" for key in ("epicycle", paper))
     sections = [
         ledger_section(entries, "Nothing was trained for this page: it grades the readings of other ledgers."),

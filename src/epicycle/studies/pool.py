@@ -22,13 +22,17 @@ from epicycle.studies.stored import Graded, Ledger, Training, read_ledger
 
 
 class Pooled(NamedTuple):
-    """A claim graded on the readings of several ledgers: the ledger of each reading, what is not pooled, and whether its rule is today's."""
+    """A claim graded on the readings of several ledgers: the ledger of each reading, what is not pooled, and whether its rule is today's.
+
+    `elsewhere`: verdict and name of each ledger that is not pooled.
+    """
 
     entry: Entry
     ledgers: tuple[str, ...]
     apart: tuple[str, ...]
     rerun: str
     is_current: bool
+    elsewhere: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The object of the ledger, where each reading names the one that it is from."""
@@ -86,7 +90,10 @@ def _pool(name: str, ledgers: Sequence[Ledger], now: Claim | None) -> Pooled:
     for ledger in ledgers:
         for each in ledger.graded:
             if each.claim.id == name:
-                key = json.dumps([each.claim.statement, each.claim.rule, ledger.setting], sort_keys=True)
+                setting = (
+                    ledger.setting if now is None or now.conditions else {}
+                )  # nothing is trained: it depends on none
+                key = json.dumps([each.claim.statement, each.claim.rule, setting], sort_keys=True)
                 groups.setdefault(key, []).append((ledger, each))
 
     def rank(group: list[tuple[Ledger, Graded]]) -> tuple[bool, bool, bool, tuple[int, ...], int, int]:
@@ -105,12 +112,10 @@ def _pool(name: str, ledgers: Sequence[Ledger], now: Claim | None) -> Pooled:
         for reading in each.readings:
             by_seed.setdefault(reading.seed, []).append((ledger, reading))
     chosen = [one for seed in sorted(by_seed) for one in _distinct(claim, by_seed[seed])]
+    left = [one for group in groups.values() if group is not best for one in group if one[1].verdict != "not run"]
     apart = [
         f"{each.verdict} in {ledger.name}, which is not pooled: {_difference(ledger, each.claim, best[0][0], first)}"
-        for group in groups.values()
-        if group is not best
-        for ledger, each in group
-        if each.verdict != "not run"
+        for ledger, each in left
     ]
     if now is not None and not _is_same(first, now) and chosen:
         apart.append(f"today it is another: {now.statement} Rule: {now.rule}")
@@ -118,7 +123,8 @@ def _pool(name: str, ledgers: Sequence[Ledger], now: Claim | None) -> Pooled:
     entry = grade(claim._replace(measure=lambda _: [reading for _, reading in chosen]), None, unit=unit)
     rerun = max(run, key=lambda one: one[0].bound)[1].rerun
     names = tuple(ledger.name for ledger, _ in chosen)
-    return Pooled(entry, names, tuple(apart), rerun, _is_same(first, now))
+    elsewhere = tuple((each.verdict, ledger.name) for ledger, each in left)
+    return Pooled(entry, names, tuple(apart), rerun, _is_same(first, now), elsewhere)
 
 
 def _is_same(claim: Claim, now: Claim | None) -> bool:
@@ -202,11 +208,21 @@ def trainings(ledgers: Sequence[Ledger]) -> list[Training]:
     return sorted(kept, key=lambda one: (bool(one.condition.parts), one.label, one.seed, one.first or math.inf))
 
 
-def looking_at(found: Sequence[Pooled], training: Training) -> list[str]:
-    """Ids of the claims that look at a training, or at what was trained on its weights; of today's rule, since it names what is looked at."""
+def looking_at(found: Sequence[Pooled], training: Training, ledgers: Sequence[Ledger]) -> list[str]:
+    """Ids of the claims with a reading of a training, or of what was trained on its weights; of today's rule, since it names what is looked at.
+
+    The ledger of the reading has the training, or a beginning of it.
+    """
     own = training.condition._replace(steps=None)
-    return [each.entry.claim.id for each in found if each.is_current and any(r.seed == training.seed and r.missing != "all" for r in each.entry.readings)
-            and own in [c._replace(steps=None) for c in closure(each.entry.claim.conditions)]]  # fmt: skip
+    having = {ledger.name for ledger in ledgers if any(_is_beginning(one, training) for one in ledger.trainings)}
+    return [each.entry.claim.id for each in found if each.is_current and own in [c._replace(steps=None) for c in closure(each.entry.claim.conditions)]
+            and any(r.seed == training.seed and r.missing != "all" and name in having for name, r in zip(each.ledgers, each.entry.readings, strict=True))]  # fmt: skip
+
+
+def _is_beginning(one: Training, whole: Training) -> bool:
+    """Whether a training of one ledger is, as far as it goes, the one that another followed further."""
+    same = (one.condition._replace(steps=None), one.seed, one.source) == (whole.condition._replace(steps=None), whole.seed, whole.source)  # fmt: skip
+    return same and (one.first == whole.first or (one.first is None and one.trained < (whole.first or math.inf)))
 
 
 def ungraded(found: Sequence[Pooled], claims: Sequence[Claim]) -> list[str]:
