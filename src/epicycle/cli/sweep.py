@@ -211,6 +211,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from epicycle.sweep.sweep import sweep
     from epicycle.training.engine import chosen_device
 
+    check_address(options)
     chosen = configs(options)
     grid = grid_of(chosen, options.out)
     planned = plan(chosen, options.out)
@@ -248,15 +249,26 @@ def plan_as_json(planned: Any, rest: Any) -> dict[str, Any]:
     }
 
 
-def engine_of(options: argparse.Namespace, device: str) -> Any:
-    """The engine that the options name."""
-    from epicycle.cli.main import say
+def check_address(options: argparse.Namespace) -> None:
+    """Refuse the address of a cluster without the engine that needs one.
+
+    Raises:
+        ConfigError: There is one.
+    """
     from epicycle.errors import ConfigError
 
     if options.address != "auto" and options.engine != "ray":
         raise ConfigError(
             f"got --address {options.address} with --engine {options.engine}; expected --engine ray. Add it, or leave the address out."
         )
+
+
+def engine_of(options: argparse.Namespace, device: str) -> Any:
+    """The engine that the options name."""
+    from epicycle.cli.main import say
+    from epicycle.errors import ConfigError
+
+    check_address(options)
     if options.engine == "ray":
         from epicycle.sweep.cluster import RayCluster
 

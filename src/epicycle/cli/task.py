@@ -71,7 +71,10 @@ def _lines(found: Any, witnesses: dict[str, Any], config: Any) -> list[tuple[str
     partly = f", but the order of {together[0]} does not matter" if together else ""
     lines = [
         ("formula", f"{found.formula} modulo {found.modulus}"),
-        ("answers", f"{found.labels} different ones over {found.pairs:,} questions"),
+        (
+            "answers",
+            f"{found.labels} different one{'s' * (found.labels != 1)} over {found.pairs:,} question{'s' * (found.pairs != 1)}",
+        ),
         ("symmetric", "yes, the order of the operands does not matter" if found.is_symmetric else f"no{partly}"),
         ("bijective in", ", ".join(name for name, ok in found.bijective.items() if ok) or "no operand"),
         ("factors over Z", _factors(found.factors_integers)),

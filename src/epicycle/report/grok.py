@@ -144,7 +144,7 @@ def _nulls(circuit: Circuit) -> str:
     these = "these" if len(keys) != 1 else "this"
     if operands == tuple(sorted(keys)):
         return f"Of {these}, {in_embedding} in W_E and {in_answers} in W_L stand out from permuted numbers (p <= 0.01, all frequencies looked at)."
-    return (f"Of {these}, {in_answers} in W_L stand out from permuted numbers (p <= 0.01, all frequencies looked at), and in W_E {in_embedding} of the {len(operands)} that "
+    return (f"Of {these}, {in_answers} in W_L stand{'s' * (in_answers == 1)} out from permuted numbers (p <= 0.01, all frequencies looked at), and in W_E {in_embedding} of the {len(operands)} that "
             f"{'they need' if len(keys) != 1 else 'it needs'} of the operands: {', '.join(map(str, operands))}.")  # fmt: skip
 
 

@@ -68,10 +68,11 @@ class TaskConfig:
                 raise ConfigError(
                     f"got {name} {getattr(self, name)!r}; expected {values[0]!r} or {values[1]!r}. Choose one."
                 )
-        if len(self.formulas) == 1 and (self.split_per, self.task_tokens) != ("tuple", "distinct"):
-            raise ConfigError(
-                f"got split_per {self.split_per!r} and task_tokens {self.task_tokens!r} with one formula; expected a mixture. Leave them out, or add a formula."
-            )
+        of_mixtures = [("split_per", self.split_per, "tuple"), ("task_tokens", self.task_tokens, "distinct")]
+        given = [f"{name} {value!r}" for name, value, usual in of_mixtures if value != usual]
+        if len(self.formulas) == 1 and given:
+            them = "them" if len(given) > 1 else "it"
+            raise ConfigError(f"got {' and '.join(given)} with one formula; expected a mixture. Leave {them} out, or add a formula.")  # fmt: skip
         if self.zeros == "excluded" and (self.modulus < 5 or not is_prime(self.modulus)):
             raise ConfigError(
                 f"got zeros 'excluded' modulo {self.modulus}; expected a prime above 3, whose other residues are a group. Try 97."
