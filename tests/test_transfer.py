@@ -51,6 +51,7 @@ def test_taken_parts_stay_and_the_others_begin_afresh(tiny, source, tmp_path, pa
     facts = run.record()["source"]
     step = source.checkpoint_steps()[-1]
     chosen = {"lineage": lineage(source.record())} if afresh else {}
+    chosen["task"] = source.record()["config"]["resolved"]["task"]
     assert facts == {"id": source.id, "step": step, "outcome": source.record()["outcome"],
                      "sha256": source.record()["checkpoints"][f"step-{step:08d}.safetensors"], **chosen}  # fmt: skip
     assert set(parts) <= {*run.id.split("-")}
