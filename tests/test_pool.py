@@ -216,6 +216,22 @@ def test_what_is_not_pooled_is_said_beside_the_counts(tmp_path):
     assert reservations(pooled(ledgers, FURUTA2024), ledgers) == ("Graded by the rule of their ledger, which is another today: C1a.",)  # fmt: skip
 
 
+def test_models_of_other_settings_are_not_pooled(tmp_path):
+    """Claims of zhou2024 name no conditions: what they depend on is in the ledger's settings alone."""
+    whole = json.loads((RESULTS / "zhou2024-laptop.json").read_text())
+    other = copy.deepcopy(whole)
+    for entry in other["claims"]:
+        entry["readings"] = [reading | {"seed": reading["seed"] + 10} for reading in entry["readings"]]
+    (tmp_path / "one.json").write_text(json.dumps(whole))
+    (tmp_path / "two.json").write_text(json.dumps(other))
+    same = pooled(read_ledgers([tmp_path / "one.json", tmp_path / "two.json"]), ZHOU2024)
+    assert any(set(each.ledgers) == {"one", "two"} for each in same)
+    other["config"] |= {"largest": 99}
+    (tmp_path / "two.json").write_text(json.dumps(other))
+    apart = pooled(read_ledgers([tmp_path / "one.json", tmp_path / "two.json"]), ZHOU2024)
+    assert all(len(set(each.ledgers)) <= 1 for each in apart)
+
+
 def test_a_seed_that_went_two_ways_is_two_trainings(tmp_path):
     one = ledger(tmp_path / "one.json", [holds(0)], runs=[(0, 5_000, 10_000), (1, None, 4_000), (2, None, 9_000)])
     two = ledger(tmp_path / "two.json", [is_open(0)], runs=[(0, None, 30_000), (1, 6_000, 8_000), (2, None, 20_000)])

@@ -296,6 +296,7 @@ def test_runs_of_one_seed_from_two_sources_are_no_sample():
     same = dict.fromkeys(SETTINGS, 1)
     runs = [same | {"seed": seed, "split_seed": seed, "source": source} for seed, source in ((0, "p"), (0, "q"), (1, "r"))]  # fmt: skip
     assert mixed(runs) == ["source"] and mixed(runs[1:]) == []
+    assert mixed([runs[0], runs[0]]) == ["settings that have no column"]  # such as how often checkpoints are kept
     assert lender(runs) is None and lender(runs[:1]) is None
     assert lender([each | {"source": "p"} for each in runs]) == "p"
     assert lender([each | {"source": None} for each in runs]) is None

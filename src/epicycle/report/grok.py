@@ -294,7 +294,7 @@ def _doubts(grok: Grok, task: Task) -> tuple[str, ...]:
     share = leaked(grok.run)
     if share is None:
         doubts.append(
-            "Whether test questions were trained on by the run that the frozen weights come from is not known: it has a formula in common, and its split is not on record."
+            "Whether test questions were trained on by the run that the frozen weights come from is not known."
         )
     elif share > 0:
         doubts.append(f"{share:.0%} of the test questions were trained on by the run that the frozen weights come from, which has a formula in common. "
@@ -333,8 +333,6 @@ def leaked(run: Run) -> float | None:
     if source["outcome"] == "imported":  # its split is one of ours
         return None if {rule.text for rule in task.rules} & {rule.text for rule in other.rules} else 0.0
     theirs = {rule.text: i for i, rule in enumerate(other.rules)}
-    if other.config.modulus != task.config.modulus:
-        return 0.0
     found, asked = 0, 0
     for i, rule in enumerate(task.rules):
         rows = task.test[i][task.defined[i, task.test[i]]]

@@ -357,8 +357,11 @@ def _shared(grid: Grid) -> list[str]:
     """What the seeds have in common, so that their interval is about the rest alone."""
     if len(grid.seeds) < 2:
         return []
-    splits, weights = {c.task.split_seed for c in grid.configs.values()}, {c.seed for c in grid.configs.values()}
-    found = [f"All seeds share {what} (seed {min(seeds)}): intervals are about {other} alone." for what, seeds, other in
+    # others have, besides, what their source has
+    alone = [c for c in grid.configs.values() if c.frozen is None or c.frozen.source == "random"]
+    splits, weights = {c.task.split_seed for c in alone}, {c.seed for c in alone}
+    of = "" if len(alone) == len(grid.configs) else " of runs that take no weights from another"
+    found = [f"All seeds{of} share {what} (seed {min(seeds)}): intervals are about {other} alone." for what, seeds, other in
              (("one split", splits, "the weights that runs begin with"), ("the weights that they begin with", weights, "splits")) if len(seeds) == 1]  # fmt: skip
     for c in grid.conditions:
         sources = {config.frozen.source for (own, _), config in grid.configs.items() if own == c and config.frozen is not None}  # fmt: skip

@@ -172,11 +172,11 @@ def grouped(table: Sequence[dict[str, Any]], by: Sequence[str]) -> dict[tuple[An
 def mixed(runs: Sequence[dict[str, Any]]) -> list[str]:
     """Settings in which some runs differ: seeds of several experiments are no sample of one.
 
-    Two runs of one seed that differ in no setting take weights from different sources.
+    Two runs of one seed are no sample either, whatever it is that they differ in: sources, or what has no column.
     """
     found = [name for name in SETTINGS if len({str(each[name]) for each in runs}) > 1]
     if not found and len({(each["seed"], each["split_seed"]) for each in runs}) < len(runs):
-        return ["source"]
+        return ["source" if len({each["source"] for each in runs}) > 1 else "settings that have no column"]
     return found
 
 

@@ -90,10 +90,7 @@ def _pool(name: str, ledgers: Sequence[Ledger], now: Claim | None) -> Pooled:
     for ledger in ledgers:
         for each in ledger.graded:
             if each.claim.id == name:
-                setting = (
-                    ledger.setting if now is None or now.conditions else {}
-                )  # nothing is trained: it depends on none
-                key = json.dumps([each.claim.statement, each.claim.rule, setting], sort_keys=True)
+                key = json.dumps([each.claim.statement, each.claim.rule, ledger.setting], sort_keys=True)
                 groups.setdefault(key, []).append((ledger, each))
 
     def rank(group: list[tuple[Ledger, Graded]]) -> tuple[bool, bool, bool, tuple[int, ...], int, int]:

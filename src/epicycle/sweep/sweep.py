@@ -97,12 +97,16 @@ def sweep(
     if any(job.cost for job in jobs):
         check_writable(Path(root))  # once, and not by every worker
     chosen = LocalPool(min(2, len(jobs))) if engine is None else engine
-    steps = {each.id: (each.steps, each.config.schedule.max_steps) for each in planned}
+    bounds = {each.id: each.config.schedule.max_steps for each in planned if each.status != "finished"}
+    begun: dict[str, int] = {}
 
     def look(job: Job) -> float | None:
-        to_do, last = steps[job.name]
-        line = _last_line(Path(root) / job.name / "history.jsonl") if to_do else None
-        return None if line is None else min(max(1 - (last - line["step"]) / to_do, 0.0), 1.0)
+        """Since it was first looked at: a history can be ahead of the checkpoint that training goes on from."""
+        line = _last_line(Path(root) / job.name / "history.jsonl") if job.name in bounds else None
+        if line is None:
+            return None
+        first = begun.setdefault(job.name, line["step"])
+        return max(line["step"] - first, 0) / max(bounds[job.name] - first, 1)
 
     made = run_jobs(jobs, chosen, progress=progress, look=look, warn=warn, every_seconds=every_seconds)
     order = {id(each.config): each.id for each in planned}

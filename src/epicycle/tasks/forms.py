@@ -21,6 +21,7 @@ from jaxtyping import Int
 from epicycle.numbers.residues import inverses, is_prime, primitive_root
 from epicycle.tasks.table_symmetries import UNKNOWN, TooManySymmetriesError, cycle
 
+NO_CYCLE = "no symmetry of the table moves all rows and all columns without zeros in one cycle each"
 TOO_MANY = "not decided: the table has too many symmetries to try them all"
 
 
@@ -135,7 +136,7 @@ def product_form(table: Int[np.ndarray, "p p"]) -> Form:
         return Form("product", None, "not decided: some pairs have no answer")
     if (shifted := _shifted_product(table)) is not None:
         return shifted
-    given = table[:, whole_columns]
+    given, is_open = table[:, whole_columns], False
     for zero_rows, zero_columns in _zero_candidates(given):
         inner = given[~zero_rows][:, ~zero_columns]
         if not inner.size:
@@ -148,7 +149,8 @@ def product_form(table: Int[np.ndarray, "p p"]) -> Form:
             try:
                 found = cycle(small, m)
             except TooManySymmetriesError:
-                return Form("product", None, TOO_MANY)
+                is_open = True
+                continue
             if found is not None:
                 x, y = (_spread(place, kind, zeros, p) for place, kind, zeros in
                         ((found[0], row_class, zero_rows), (found[1], column_class, zero_columns)))  # fmt: skip
@@ -156,6 +158,8 @@ def product_form(table: Int[np.ndarray, "p p"]) -> Form:
                 if form is not None:
                     return form
     refutation = _no_product(given)
+    if is_open and refutation in (None, NO_CYCLE):
+        return Form("product", None, TOO_MANY)
     if refutation is None:
         return Form("product", None, "not decided: rows or columns repeat")
     return Form("product", False, refutation)
@@ -324,5 +328,5 @@ def _no_product(table: np.ndarray) -> str | None:
             continue
         if (rows, columns) != (p - 1, p - 1):
             return None
-        reason = "no symmetry of the table moves all rows and all columns without zeros in one cycle each"
+        reason = NO_CYCLE
     return reason
