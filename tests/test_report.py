@@ -242,7 +242,7 @@ def test_what_the_source_was_trained_on_is_said(tiny, tmp_path):
     for place, expected in (((1, "a+b"), None), ((1, "a*b"), 0.0)):
         runs[place].run.update(source=facts | {"outcome": "imported"})
         assert leaked(runs[place].run) is expected or leaked(runs[place].run) == expected == 0.0
-    assert "is not known: it has a formula in common" in " ".join(grok_page(runs[1, "a+b"]).doubts)
+    assert "the run that the frozen weights come from is not known" in " ".join(grok_page(runs[1, "a+b"]).doubts)
 
 
 def test_a_history_that_lost_lines_is_not_read(tiny, tmp_path):
