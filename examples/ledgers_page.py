@@ -54,8 +54,8 @@ def page(found: dict[str, Any], said_first: str = "") -> str:
         lines.append(row(entry["id"], entry["statement"], f"**{entry['verdict']}**", entry["published"], f"{ours(entry)} {entry['measured_is']}".strip(), control, reason,
                           origin, f"`{entry['rerun']}`" if entry["rerun"] else ""))  # fmt: skip
     if runs:
-        lines += ["", "## Trainings", "", "As far as any ledger followed them: further than the claims above, where a ledger that followed them longer graded other claims. Two transfers of one condition and seed are two trainings if their sources, or what chose their beginnings, differ. Where one seed went several ways in several versions or on several processors, all are there. Claims that look at one training are no independent evidence; those of an older rule are not named.", "",
-                  "| condition | seed | grokked at | trained for | final test accuracy | claims that look at it |", "|---|---|---|---|---|---|"]  # fmt: skip
+        lines += ["", "## Trainings", "", "As far as any ledger followed them: further than the claims above, where a ledger that followed them longer graded other claims. Two transfers of one condition and seed are two trainings if their sources, or what chose their beginnings, differ. Where one seed went several ways in several versions or on several processors, all are there. A claim is named where a reading of it is from that training (of equal readings of one seed, the first ledger's is taken); those of an older rule are not. Claims that look at one training are no independent evidence.", "",
+                  "| condition | seed | grokked at | trained for | final test accuracy | claims with a reading from it |", "|---|---|---|---|---|---|"]  # fmt: skip
     for run in runs:
         first = run["grokked_at"]
         lines.append(row(run["label"], run["seed"], "" if first is None else f"{first:,}", f"{run['trained_for']:,}", f"{run['test_accuracy']:.1%}", ", ".join(run.get("claims", ()))))  # fmt: skip

@@ -75,8 +75,8 @@ def _trainings(looked: Looked) -> Section | None:
     if not rows:
         return None
     return Section("trainings", "Trainings", "Every training once, as far as any ledger followed it.",
-                   table(["condition", "seed", "grokked at", "trained for", "final test accuracy", "ledger", "claims that look at it"], rows),
-                   ("Two transfers of one condition and seed are two trainings if their sources, or what chose their beginnings, differ. Where one seed went several ways, all are there. A ledger that followed them further may have graded other claims. Claims that look at one training are no independent evidence; those of a rule of before are not named.",))  # fmt: skip
+                   table(["condition", "seed", "grokked at", "trained for", "final test accuracy", "ledger", "claims with a reading from it"], rows),
+                   ("Two transfers of one condition and seed are two trainings if their sources, or what chose their beginnings, differ. Where one seed went several ways, all are there. A ledger that followed them further may have graded other claims. A claim is named where a reading of it is from that training (of equal readings of one seed, the first ledger's is taken); those of a rule of before are not. Claims that look at one training are no independent evidence.",))  # fmt: skip
 
 
 def pool_page(
