@@ -303,6 +303,7 @@ def test_what_running_jobs_have_done_is_in_the_forecast():
     jobs = [Job("seen", _double, cost=1.0), Job("unseen", _double, cost=3.0)]
     run_jobs(jobs, engine, progress=seen.append, look=lambda job: engine.looks / 4 if job.name == "seen" else None)
     assert [now.shares for now in seen] == [(0.25,), (0.5,), (0.75,), (), (None,), (None,), (None,), ()]
+    assert [now.ended for now in seen] == [0, 0, 0, 1, 1, 1, 1, 4]
     assert [(now.done, now.unseen) for now in seen] == [
         (0.25, 0), (0.5, 0), (0.75, 0), (1, 0), (1, 3), (1, 3), (1, 3), (4, 0)
     ]  # fmt: skip

@@ -113,7 +113,9 @@ class JobsProgress(_Line):
         """Show the jobs; the last of them at once."""
         left = now.seconds_left
         is_over = now.finished == now.jobs
-        rest = f", about {spelled_seconds(left)} left" if left is not None and not is_over else ""
+        # a training can end before its bound; those that did are in the forecast
+        how_sure = "about" if now.ended else "at most"
+        rest = f", {how_sure} {spelled_seconds(left)} left" if left is not None and not is_over else ""
         names = [name if share is None else f"{name} ({share:.0%})" for name, share in zip(now.running, now.shares, strict=True)]  # fmt: skip
         running = "" if is_over else f"; running: {', '.join(names) or 'none'}"
         self.show(

@@ -58,13 +58,14 @@ class JobProgress(NamedTuple):
     """How far many jobs are.
 
     `running` are names of jobs, `shares` how much of its cost each of them has done, None where that cannot be seen. `done` is the cost done, by finished jobs and as
-    far as it can be seen by running ones, `unseen` that of the running jobs of which it cannot. `working` are the seconds since the first job with a cost began.
+    far as it can be seen by running ones, `ended` that of the finished alone, `unseen` that of the running jobs of which it cannot. `working` are the seconds since the first job with a cost began.
     """
 
     running: tuple[str, ...]
     shares: tuple[float | None, ...]
     finished: int
     jobs: int
+    ended: float
     done: float
     unseen: float
     total: float
@@ -139,12 +140,12 @@ def run_jobs(
                 else:
                     results[job.name] = outcome
             shares = [look(job) for job in running.values()]
-            spent = sum(job.cost for job in jobs if job.name in results)
-            spent += sum(job.cost * (share or 0.0) for job, share in zip(running.values(), shares, strict=True))
+            ended = sum(job.cost for job in jobs if job.name in results)
+            spent = ended + sum(job.cost * (share or 0.0) for job, share in zip(running.values(), shares, strict=True))
             unseen = sum(job.cost for job, share in zip(running.values(), shares, strict=True) if share is None)
             now = time.perf_counter()
             working = 0.0 if working_since is None else now - working_since
-            progress(JobProgress(tuple(running), tuple(shares), len(results), len(jobs), spent, unseen, total, now - began, working))  # fmt: skip
+            progress(JobProgress(tuple(running), tuple(shares), len(results), len(jobs), ended, spent, unseen, total, now - began, working))  # fmt: skip
     except BaseException:
         engine.close(now=True)
         raise
