@@ -241,7 +241,7 @@ def test_what_the_source_was_trained_on_is_said(tiny, tmp_path):
     # of a checkpoint of another project only the formula is known
     for place, expected in (((1, "a+b"), None), ((1, "a*b"), 0.0)):
         runs[place].run.update(source=facts | {"outcome": "imported"})
-        assert leaked(runs[place].run) is expected or leaked(runs[place].run) == expected == 0.0
+        assert leaked(runs[place].run) == expected
     assert "the run that the frozen weights come from is not known" in " ".join(grok_page(runs[1, "a+b"]).doubts)
 
 

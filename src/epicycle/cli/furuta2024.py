@@ -9,7 +9,7 @@ def furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[st
     from epicycle.cli.main import say
     from epicycle.cli.progress import JobsProgress, StageProgress
     from epicycle.cli.reproduce import as_json, check, seeds_of, tell
-    from epicycle.cli.sweep import engine_of, plan_as_json, spelled_cost
+    from epicycle.cli.sweep import check_address, engine_of, plan_as_json, spelled_cost
     from epicycle.errors import ConfigError
     from epicycle.report.furuta2024 import write_study
     from epicycle.runs.directory import run_id
@@ -28,6 +28,7 @@ def furuta2024(options: argparse.Namespace, given: dict[str, Any], only: list[st
         raise ConfigError(
             f"got --max-steps {options.max_steps}; expected a multiple of 100, since runs are evaluated every 100 steps. Try {max(options.max_steps // 100 * 100, 100)}."
         )
+    check_address(options)
     seeds = seeds_of(options)
     chosen = study_preset(options.preset, seeds, options.max_steps)
     claims = claims_of(only or chosen.claims)

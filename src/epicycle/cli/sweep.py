@@ -268,7 +268,6 @@ def engine_of(options: argparse.Namespace, device: str) -> Any:
     from epicycle.cli.main import say
     from epicycle.errors import ConfigError
 
-    check_address(options)
     if options.engine == "ray":
         from epicycle.sweep.cluster import RayCluster
 

@@ -150,10 +150,10 @@ def witness(form: Form) -> dict[str, str] | None:
         polynomials = [interpolate(g) for g in (g1, g2)]
         size = sum(degree(c) for c in polynomials)
         if best is None or size < best[0]:
-            best = size, (polynomials, h)
+            best = size, (polynomials, (g1, g2), h)
     assert best is not None
-    polynomials, h = best[1]
-    spelled = [spell(c, name, p) if np.count_nonzero(c) <= MOST_TERMS else _counted(c) for c, name in zip(polynomials, "ab", strict=True)]  # fmt: skip
+    polynomials, values, h = best[1]
+    spelled = [spell(c, name, p) if np.count_nonzero(c) <= MOST_TERMS else _counted(g) for c, g, name in zip(polynomials, values, "ab", strict=True)]  # fmt: skip
     outer = interpolate(h) if (h >= 0).all() else None
     if outer is not None and np.count_nonzero(outer) <= MOST_TERMS:
         return {"g1": spelled[0], "g2": spelled[1], "h": spell(outer, "x", p)}
